@@ -1,0 +1,146 @@
+//! What the owner of an endpoint decides: limits, windows, plugs, keys.
+//!
+//! Plain values with defaults. Validation of what a person typed belongs to `server` and `loadgen`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::congestion::CongestionKind;
+use crate::crypto::tls::{ClientTls, ServerTls};
+use crate::schedule::SchedulerKind;
+
+/// What all endpoints of one process share, and what tells this endpoint from the others.
+#[derive(Clone, Debug)]
+pub struct EndpointConfig {
+    /// Which worker this endpoint is; goes masked into every connection ID it issues.
+    pub shard: Shard,
+    /// Masks the shard in connection IDs; equal on all workers of a process.
+    pub cid_key: [u8; 16],
+    /// Makes stateless reset tokens from connection IDs; equal on all workers, best on all servers of a fleet.
+    pub reset_key: [u8; 32],
+    /// Certificate and ALPN for accepting connections; `None` for an endpoint that only connects.
+    pub server: Option<ServerTls>,
+    /// Settings of the connections it accepts.
+    pub transport: Arc<TransportConfig>,
+    /// How many connections it carries at most, accepted and made.
+    pub connections_max: usize,
+    /// How many accepted connections may be in their handshake at once.
+    pub handshakes_max: usize,
+    /// How much one turn does.
+    pub budget: Budget,
+}
+
+impl EndpointConfig {
+    /// An endpoint for worker 0 with these secrets, which must be random and stay secret.
+    pub fn new(cid_key: [u8; 16], reset_key: [u8; 32]) -> Self {
+        Self {
+            shard: Shard::default(),
+            cid_key,
+            reset_key,
+            server: None,
+            transport: Arc::new(TransportConfig::default()),
+            connections_max: 1 << 20,
+            handshakes_max: 1 << 12,
+            budget: Budget::default(),
+        }
+    }
+}
+
+/// Which worker of which generation of the process issued a connection ID.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shard {
+    /// Below 4; counts restarts that hand their sockets over.
+    pub generation: u8,
+    /// Below 64.
+    pub worker: u8,
+}
+
+/// How much one turn of an endpoint does before it gives the thread back.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// New connections accepted per turn; further first packets wait for a retransmission.
+    pub handshakes: usize,
+    /// Packets that one connection may send before the next connection has its turn.
+    pub packets_per_connection: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { handshakes: 64, packets_per_connection: 128 }
+    }
+}
+
+/// Settings of a connection.
+#[derive(Clone, Debug)]
+pub struct TransportConfig {
+    /// Silence after which the connection is dropped; zero for never. The smaller of both ends' values holds.
+    pub idle_timeout: Duration,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Send a PING after this much silence; `None` for never.
+    pub keep_alive: Option<Duration>,
+    /// How many paths may be open at once. 1 switches the multipath extension off.
+    pub max_paths: u32,
+    /// UDP payload of full-sized packets in bytes, 1200 to 65,507 (no path MTU discovery yet).
+    pub datagram_size: u16,
+    /// Most packets in one train (GSO segments), at least 1.
+    pub train_packets_max: u16,
+    /// Bytes the peer may send on one stream before we consumed any; the window grows from here.
+    pub stream_window: u64,
+    /// Bytes up to which a stream's window grows.
+    pub stream_window_max: u64,
+    /// Bytes the peer may send on all streams before we consumed any; the window grows from here.
+    pub connection_window: u64,
+    /// Bytes up to which the connection's window grows.
+    pub connection_window_max: u64,
+    /// Bytes of unacknowledged and unsent data that a stream takes from the application.
+    pub send_buffer: u64,
+    /// Bidirectional streams that the peer may have open at once.
+    pub max_streams_bidirectional: u64,
+    /// Unidirectional streams that the peer may have open at once.
+    pub max_streams_unidirectional: u64,
+    /// How long an acknowledgement may wait; below 2^14 ms.
+    pub max_ack_delay: Duration,
+    /// The RTT before there is a sample (RFC 9002 §6.2.2).
+    pub initial_rtt: Duration,
+    /// Which path takes the next train.
+    pub scheduler: SchedulerKind,
+    /// How much may be in flight on a path.
+    pub congestion: CongestionKind,
+    /// Keep the distribution of RTT samples of each path, for `PathStats::rtt_p99`; costs about 8 KiB a path.
+    pub rtt_distribution: bool,
+}
+
+impl Default for TransportConfig {
+    fn default() -> Self {
+        Self {
+            idle_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
+            keep_alive: None,
+            max_paths: 8,
+            datagram_size: 1200,
+            train_packets_max: 64,
+            stream_window: 256 << 10,
+            stream_window_max: 16 << 20,
+            connection_window: 1 << 20,
+            connection_window_max: 32 << 20,
+            send_buffer: 4 << 20,
+            max_streams_bidirectional: 128,
+            max_streams_unidirectional: 128,
+            max_ack_delay: Duration::from_millis(25),
+            initial_rtt: Duration::from_millis(333),
+            scheduler: SchedulerKind::default(),
+            congestion: CongestionKind::default(),
+            rtt_distribution: false,
+        }
+    }
+}
+
+/// What a client decides for one connection it makes.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Trust anchors and ALPN.
+    pub tls: ClientTls,
+    /// Settings of the connection.
+    pub transport: Arc<TransportConfig>,
+}

@@ -1,0 +1,511 @@
+//! Builders: each writes one kind of datagram into the send buffer and seals it in place.
+//!
+//! All 1-RTT builders share `write_short`; only `build_train` knows trains of equal packets, only `build_handshake`
+//! coalesces. What leaves is entered in the books here: number spaces, credit, windows, idle timer.
+
+use smallvec::SmallVec;
+
+use super::Connection;
+use super::agreed::ACK_DELAY_EXPONENT;
+use super::lifecycle::Farewell;
+use super::transmit::Transmission;
+use crate::base::address::Ecn;
+use crate::crypto::nonce::Ppn;
+use crate::crypto::{Level, TAG_LEN};
+use crate::id::{PathId, Role};
+use crate::path::acks::AckForm;
+use crate::path::cids::Post;
+use crate::path::route::DATAGRAM_SIZE_MIN;
+use crate::path::sent::Departure;
+use crate::turn::Turn;
+use crate::wire::cid_bytes::Cid;
+use crate::wire::cursor::Writer;
+use crate::wire::frame::Frame;
+use crate::wire::header::LongKind;
+use crate::wire::header_write::{encode_long, encode_short, long_header_len, patch_length};
+use crate::wire::packet::{VERSION_1, pn_len_for};
+use crate::wire::receipt::{Receipt, ReceiptKind};
+
+/// What goes into a 1-RTT packet.
+#[derive(Clone, Copy, Debug)]
+enum Load {
+    Train,
+    Frames,
+    Ack,
+    /// Whatever waits, or else a PING.
+    Probe,
+    /// Challenge, response, and at most an acknowledgement with them.
+    Validation { challenge: Option<[u8; 8]>, response: Option<[u8; 8]> },
+    Close,
+}
+
+/// A packet that was written.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    bytes: usize,
+    /// Its number.
+    number: u64,
+    in_flight: bool,
+}
+
+impl Connection {
+    /// Stream data: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
+    pub(super) fn build_train(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+        packets_max: usize,
+    ) -> Option<Transmission> {
+        use crate::path::route::Allowance;
+        use crate::schedule::Scheduler as _;
+        let route = &self.paths.get(id)?.running()?.route;
+        let size = usize::from(route.datagram_size());
+        let Allowance::Go { bytes: allowed } = route.allowance(turn.now) else { return None };
+        let most = packets_max.min(usize::from(route.train_packets_max(turn.now)));
+        let limit = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(most * size);
+        let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
+        while end + size <= limit {
+            let Some(written) = self.write_short(turn, id, Load::Train, 0, &mut buffer[end..end + size])
+            else {
+                break;
+            };
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+            let pending = self.streams.pending();
+            if written.bytes < size || pending.repair_bytes + pending.fresh_bytes == 0 {
+                break;
+            }
+        }
+        self.scheduler.on_sent(id, end as u64);
+        self.depart(turn, id, end, size, packets, counted, last)
+    }
+
+    /// Frames that are no stream data, one datagram of them.
+    pub(super) fn build_frames(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        self.build_single(turn, id, Load::Frames, 0, buffer)
+    }
+
+    /// Nothing but an acknowledgement.
+    pub(super) fn build_ack(&mut self, turn: &mut Turn<'_>, id: PathId, buffer: &mut [u8]) -> Option<Transmission> {
+        self.build_single(turn, id, Load::Ack, 0, buffer)
+    }
+
+    /// Something ack-eliciting on a path that is silent (RFC 9002 §6.2.4).
+    pub(super) fn build_probe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        let sent = self.build_single(turn, id, Load::Probe, 0, buffer);
+        if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+            running.on_probe_sent();
+        }
+        sent
+    }
+
+    /// Challenge and response, padded to the size that the path must carry (RFC 9000 §8.2.1, MP-107, MP-108).
+    pub(super) fn build_validation(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        let path = self.paths.get_mut(id)?;
+        let (now, rng) = (turn.now, &mut *turn.rng);
+        let challenge =
+            path.challenge_mut().filter(|challenge| challenge.is_due(now)).map(|challenge| challenge.next(rng, now));
+        let response = path.running_mut()?.responses.take();
+        let load = Load::Validation { challenge, response };
+        self.build_single(turn, id, load, usize::from(DATAGRAM_SIZE_MIN), buffer)
+    }
+
+    /// CONNECTION_CLOSE, at every level the peer may be able to read (RFC 9000 §10.2.3), on the best path (MP-051).
+    pub(super) fn build_close(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
+        let farewell = self.lifecycle.farewell_owed()?.clone();
+        self.lifecycle.on_farewell_sent();
+        if self.handshake.is_some() && !self.confirmed {
+            return self.build_long_close(turn, &farewell.veiled(), buffer);
+        }
+        let id = self.frames_path().or_else(|| self.paths.iter().find(|path| path.running().is_some()).map(|path| path.id()))?;
+        self.build_single(turn, id, Load::Close, 0, buffer)
+    }
+
+    /// One 1-RTT packet in a datagram of its own.
+    fn build_single(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        load: Load,
+        pad_to: usize,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        let route = &self.paths.get(id)?.running()?.route;
+        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size = size.min(buffer.len());
+        let written = self.write_short(turn, id, load, pad_to.min(size), &mut buffer[..size])?;
+        let counted = if written.in_flight { written.bytes as u64 } else { 0 };
+        self.depart(turn, id, written.bytes, written.bytes, 1, counted, written.number)
+    }
+
+    /// Enters what leaves in the route's books.
+    #[expect(clippy::too_many_arguments, reason = "the facts of one departure")]
+    fn depart(
+        &mut self,
+        turn: &Turn<'_>,
+        id: PathId,
+        bytes: usize,
+        segment_size: usize,
+        packets: usize,
+        counted: u64,
+        last: u64,
+    ) -> Option<Transmission> {
+        if packets == 0 {
+            return None;
+        }
+        let path = self.paths.get_mut(id)?;
+        path.counters.packets_sent += packets as u64;
+        path.counters.bytes_sent += bytes as u64;
+        let route = &mut path.running_mut()?.route;
+        route.on_sent(bytes as u64, counted, last, turn.now);
+        let route = route.id();
+        Some(Transmission {
+            bytes,
+            segment_size: segment_size.min(bytes),
+            packets,
+            path: id,
+            local_id: route.local_id(),
+            source: route.source(),
+            remote: route.remote(),
+            ecn: Ecn::NotEct,
+        })
+    }
+
+    /// Writes and seals one 1-RTT packet for path `id` at the front of `buffer`; `None` if it would carry nothing.
+    fn write_short(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        load: Load,
+        pad_to: usize,
+        buffer: &mut [u8],
+    ) -> Option<Written> {
+        let path = self.paths.get_mut(id)?;
+        let dcid = path.remote.current()?;
+        let running = path.running_mut()?;
+        let rng = &mut *turn.rng;
+        let number = running.space.next_number(|bound| rng.below(bound), turn.now);
+        let pn_len = pn_len_for(number, running.space.largest_acked());
+        let key_phase = self.keys.as_ref()?.key_phase();
+        if buffer.len() < 1 + dcid.len() + pn_len + TAG_LEN + 4 {
+            return None;
+        }
+        let room = buffer.len() - TAG_LEN;
+        let mut w = Writer::new(&mut buffer[..room]);
+        let pn_offset = encode_short(&mut w, &dcid, false, key_phase, number, pn_len);
+        let header_len = w.len();
+        self.scratch.receipts.clear();
+        let (ping, abandoned) = self.fill(turn, id, load, &mut w);
+        let only_acks = self.scratch.receipts.iter().all(|receipt| receipt.kind() == ReceiptKind::Ack);
+        let eliciting = ping || !only_acks || matches!(load, Load::Validation { .. });
+        if w.len() == header_len {
+            return None;
+        }
+        // Header protection samples 16 bytes from 4 behind the start of the number (RFC 9001 §5.4.2).
+        let padded = pad_to.saturating_sub(TAG_LEN).max(pn_offset + 4);
+        let padding = padded.saturating_sub(w.len()).min(w.remaining());
+        w.zeros(padding);
+        let bytes = w.len() + TAG_LEN;
+        let path = self.paths.get_mut(id)?;
+        let running = path.running_mut()?;
+        let sealed = self.keys.as_mut()?.seal(
+            Ppn::new(id, number),
+            &mut buffer[..bytes],
+            pn_offset,
+            pn_len,
+            &mut running.space.phase,
+        );
+        if let Err(error) = sealed {
+            self.fail(error.blame(), turn);
+            return None;
+        }
+        let in_flight = eliciting || padding > 0 && pad_to > 0;
+        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
+        running.space.on_sent(departure, &self.scratch.receipts);
+        if eliciting {
+            running.space.acks.on_eliciting_sent();
+            self.idle.on_sent(turn.now);
+        }
+        for id in abandoned {
+            self.on_abandon_sent(turn, id);
+        }
+        Some(Written { bytes, number, in_flight })
+    }
+
+    /// Writes the frames of a 1-RTT packet. Returns whether a PING is among them, and the paths whose PATH_ABANDON is.
+    fn fill(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        load: Load,
+        w: &mut Writer<'_>,
+    ) -> (bool, SmallVec<[PathId; 2]>) {
+        let mut abandoned = SmallVec::new();
+        let mut ping = false;
+        if matches!(load, Load::Close) {
+            self.write_farewell(w);
+            return (false, abandoned);
+        }
+        if let Load::Validation { challenge, response } = load {
+            response.into_iter().for_each(|data| Frame::PathResponse(data).write(w));
+            challenge.into_iter().for_each(|data| Frame::PathChallenge(data).write(w));
+        }
+        ping |= self.write_acks(turn, id, w);
+        match load {
+            Load::Ack | Load::Validation { .. } | Load::Close => {}
+            Load::Frames => {
+                ping |= self.write_control(id, w, &mut abandoned);
+            }
+            Load::Train => {
+                ping |= self.write_control(id, w, &mut abandoned);
+                self.write_stream_data(id, w);
+            }
+            Load::Probe => {
+                if self.paths.get(id).is_some_and(|path| matches!(path.stage(), crate::path::stage::Stage::Open)) {
+                    ping |= self.write_control(id, w, &mut abandoned);
+                    self.write_stream_data(id, w);
+                }
+                let nothing = self.scratch.receipts.iter().all(|receipt| receipt.kind() == ReceiptKind::Ack);
+                if nothing && !ping && w.remaining() > 0 {
+                    Frame::Ping.write(w);
+                    ping = true;
+                }
+            }
+        }
+        (ping, abandoned)
+    }
+
+    /// Acknowledgements for path `on`, and for those that cannot send their own. `true` if a PING asks for a reply.
+    fn write_acks(&mut self, turn: &Turn<'_>, on: PathId, w: &mut Writer<'_>) -> bool {
+        let form = AckForm { multipath: self.paths.is_multipath(), delay_exponent: ACK_DELAY_EXPONENT };
+        let mut ping = false;
+        for id in self.paths.ids() {
+            let owed = self.paths.get(id).is_some_and(|path| path.running().is_some_and(|it| it.space.acks.is_owed()));
+            if !owed || (id != on && self.ack_path(id) != Some(on)) {
+                continue;
+            }
+            let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { continue };
+            if running.space.acks.write(w, &mut self.scratch.receipts, id, form, turn.now) {
+                if let (Some(keys), Some(largest)) = (&mut self.keys, running.space.acks.largest()) {
+                    keys.on_ack_written(&running.space.phase, largest);
+                }
+                if running.space.acks.wants_reply() && w.remaining() > 0 {
+                    Frame::Ping.write(w);
+                    ping = true;
+                }
+            }
+        }
+        ping
+    }
+
+    /// Frames that may travel on any path.
+    fn write_control(&mut self, on: PathId, w: &mut Writer<'_>, abandoned: &mut SmallVec<[PathId; 2]>) -> bool {
+        if !self.wants_frames() {
+            return false;
+        }
+        let receipts = &mut self.scratch.receipts;
+        let mut ping = false;
+        if self.handshake_done == Some(Post::Queued) && w.remaining() > 0 {
+            Frame::HandshakeDone.write(w);
+            receipts.push(Receipt::handshake_done());
+            self.handshake_done = Some(Post::Sent);
+        }
+        if self.tickets.wants() {
+            self.tickets.write(w, receipts);
+        }
+        if self.confirmed {
+            *abandoned = self.paths.write_frames(w, receipts, on);
+        }
+        self.streams.write_control(w, receipts);
+        if self.ping_owed && w.remaining() > 0 {
+            Frame::Ping.write(w);
+            self.ping_owed = false;
+            ping = true;
+        }
+        ping
+    }
+
+    fn write_stream_data(&mut self, id: PathId, w: &mut Writer<'_>) {
+        let bytes = self.streams.write_data(w, &mut self.scratch.receipts, true) as u64;
+        self.stats.stream_bytes_sent += bytes;
+        if let Some(path) = self.paths.get_mut(id) {
+            path.counters.stream_bytes_sent += bytes;
+        }
+    }
+
+    fn write_farewell(&self, w: &mut Writer<'_>) {
+        if let Some(farewell) = self.lifecycle.farewell() {
+            write_close_frame(farewell, w);
+        }
+    }
+
+    /// Our PATH_ABANDON left: silence on that path, and late packets are waited for (MP-161, MP-164).
+    fn on_abandon_sent(&mut self, turn: &mut Turn<'_>, id: PathId) {
+        let until = turn.now + self.longest_probe_timeout() * 3;
+        if let Some(path) = self.paths.get_mut(id) {
+            path.remote.drop_all(turn);
+            path.on_abandon_sent(until);
+            if let Some(running) = path.running_mut() {
+                running.space.acks.hurry();
+            }
+        }
+    }
+}
+
+/// Initial and Handshake packets.
+impl Connection {
+    /// Coalesces what both levels have to say in one datagram (RFC 9000 §12.2, §14.1).
+    pub(super) fn build_handshake(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
+        let wanting = self.handshake.as_ref()?.wanting();
+        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
+        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size = size.min(buffer.len());
+        let levels: SmallVec<[Level; 2]> = wanting.into_iter().flatten().collect();
+        let has_initial = levels.contains(&Level::Initial);
+        let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
+        for (at, &level) in levels.iter().enumerate() {
+            // The last packet brings a datagram with an Initial in it to its least size.
+            let pad_to = if at + 1 == levels.len() && has_initial { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let pad_to = pad_to.saturating_sub(end);
+            let room = &mut buffer[end..size];
+            let Some(written) = self.write_long(turn, level, pad_to, None, room) else { break };
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        }
+        let sent = self.depart(turn, PathId::ZERO, end, end, packets, counted, last);
+        if self.role == Role::Client && levels.contains(&Level::Handshake) && packets == levels.len() {
+            self.drop_level(Level::Initial); // RFC 9001 §4.9.1
+        }
+        sent
+    }
+
+    fn build_long_close(&mut self, turn: &mut Turn<'_>, farewell: &Farewell, buffer: &mut [u8]) -> Option<Transmission> {
+        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
+        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size = size.min(buffer.len());
+        let (mut end, mut packets, mut last, mut counted) = (0, 0, 0, 0);
+        let client = self.role == Role::Client;
+        for level in [Level::Initial, Level::Handshake] {
+            let keyed = self.handshake.as_mut()?.rung(level)?.keys.is_some();
+            let alone = level == Level::Initial
+                && self.handshake.as_mut()?.rung(Level::Handshake)?.keys.is_none();
+            if !keyed {
+                continue;
+            }
+            let pad_to = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let Some(written) = self.write_long(turn, level, pad_to, Some(farewell), &mut buffer[end..size]) else {
+                break;
+            };
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        }
+        self.depart(turn, PathId::ZERO, end, end, packets, counted, last)
+    }
+
+    /// Writes and seals one Initial or Handshake packet at the front of `buffer`.
+    fn write_long(
+        &mut self,
+        turn: &Turn<'_>,
+        level: Level,
+        pad_to: usize,
+        farewell: Option<&Farewell>,
+        buffer: &mut [u8],
+    ) -> Option<Written> {
+        let path = self.paths.get(PathId::ZERO)?;
+        let (dcid, scid): (Cid, Cid) = (path.remote.current()?, path.local.first());
+        let handshake = self.handshake.as_mut()?;
+        let rung = handshake.rung(level)?;
+        let number = rung.space.peek_number();
+        let pn_len = pn_len_for(number, rung.space.largest_acked());
+        let kind = if level == Level::Initial { LongKind::Initial { token: &[] } } else { LongKind::Handshake };
+        if buffer.len() < long_header_len(kind, &dcid, &scid, pn_len) + TAG_LEN + 16 {
+            return None;
+        }
+        let room = buffer.len() - TAG_LEN;
+        let mut w = Writer::new(&mut buffer[..room]);
+        let slot = encode_long(&mut w, kind, VERSION_1, &dcid, &scid, number, pn_len);
+        let header_len = w.len();
+        let receipts = &mut self.scratch.receipts;
+        receipts.clear();
+        let mut eliciting = false;
+        if let Some(farewell) = farewell {
+            write_close_frame(farewell, &mut w);
+        } else {
+            let form = AckForm { multipath: false, delay_exponent: ACK_DELAY_EXPONENT };
+            if rung.space.acks.is_owed() {
+                rung.space.acks.write(&mut w, receipts, PathId::ZERO, form, turn.now);
+            }
+            eliciting = rung.crypto.write(&mut w, receipts);
+            if !eliciting && rung.probes > 0 && w.remaining() > 0 {
+                Frame::Ping.write(&mut w);
+                eliciting = true;
+            }
+        }
+        if w.len() == header_len {
+            return None;
+        }
+        // A server pads only what asks for an acknowledgement (RFC 9000 §14.1).
+        let pad_to = if self.role == Role::Client || eliciting { pad_to } else { 0 };
+        let padded = pad_to.saturating_sub(TAG_LEN).max(slot.pn_offset() + 4);
+        let padding = padded.saturating_sub(w.len()).min(w.remaining());
+        w.zeros(padding);
+        let bytes = w.len() + TAG_LEN;
+        patch_length(&mut buffer[..bytes], slot, bytes - slot.pn_offset());
+        let sealed = rung.keys.as_mut()?.seal(number, &mut buffer[..bytes], slot.pn_offset(), pn_len);
+        if let Err(error) = sealed {
+            self.fail(error.blame(), turn);
+            return None;
+        }
+        let in_flight = eliciting || padding > 0 && pad_to > 0;
+        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
+        rung.space.on_sent(departure, receipts);
+        if eliciting {
+            rung.probes = rung.probes.saturating_sub(1);
+            self.idle.on_sent(turn.now);
+        }
+        handshake.on_sent(eliciting, turn.now);
+        Some(Written { bytes, number, in_flight })
+    }
+}
+
+fn write_close_frame(farewell: &Farewell, w: &mut Writer<'_>) {
+    let mut frame = Frame::ConnectionClose {
+        application: farewell.application,
+        code: farewell.code,
+        frame_type: farewell.frame_type,
+        reason: &farewell.reason,
+    };
+    if frame.len() > w.remaining() {
+        frame = Frame::ConnectionClose {
+            application: farewell.application,
+            code: farewell.code,
+            frame_type: farewell.frame_type,
+            reason: &[],
+        };
+    }
+    if frame.len() <= w.remaining() {
+        frame.write(w);
+    }
+}

@@ -1,0 +1,198 @@
+//! Time: what is due, and when to come back.
+//!
+//! Each room names its own deadline; here they are compared and served. After a deadline was served and there was room
+//! to send, none lies in the past.
+
+use std::time::Duration;
+
+use super::Connection;
+use super::lifecycle::Lifecycle;
+use crate::base::time::Instant;
+use crate::error::{CloseReason, PathErrorCode};
+use crate::event::Event;
+use crate::id::{PathId, Role};
+use crate::path::stage::Stage;
+use crate::path::{Alarm, Path};
+use crate::turn::Turn;
+
+/// A path may stay suspect for this long before it is given up, or as long as the idle timeout, if that is shorter.
+const SUSPECT_MAX: Duration = Duration::from_secs(30);
+
+impl Connection {
+    /// When it must be visited next, if nothing arrives.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let own = self.lifecycle.deadline();
+        if self.lifecycle.is_ending() {
+            return own;
+        }
+        let keys = self.keys.as_ref().map(|keys| keys.deadline()).filter(|&at| at != Instant::NEVER);
+        [
+            own,
+            keys,
+            self.paced_until,
+            self.paths.deadline(self.agreed.max_ack_delay),
+            self.handshake_deadline(),
+            self.idle.deadline(self.longest_probe_timeout()),
+            self.keep_alive_at(),
+            self.suspect_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Serves everything that is due.
+    pub(crate) fn on_deadline(&mut self, turn: &mut Turn<'_>) {
+        let now = turn.now;
+        if self.lifecycle.deadline().is_some_and(|at| at <= now) {
+            self.on_lifecycle_deadline();
+        }
+        if self.lifecycle.is_ending() {
+            return;
+        }
+        if self.idle.deadline(self.longest_probe_timeout()).is_some_and(|at| at <= now) {
+            self.lifecycle = Lifecycle::Gone;
+            self.end(CloseReason::IdleTimeout);
+            return;
+        }
+        if let Some(keys) = &mut self.keys {
+            keys.on_deadline(now);
+        }
+        if self.paced_until.is_some_and(|at| at <= now) {
+            self.paced_until = None;
+        }
+        if self.keep_alive_at().is_some_and(|at| at <= now) {
+            self.ping_owed = true;
+        }
+        self.on_handshake_deadline(turn);
+        for id in self.paths.ids() {
+            self.on_path_deadline(turn, id);
+        }
+        for id in self.paths.forget_finished(turn) {
+            self.events.push_back(Event::PathClosed(id));
+        }
+    }
+
+    fn on_lifecycle_deadline(&mut self) {
+        let timed_out = self.lifecycle.is_handshaking();
+        self.lifecycle = Lifecycle::Gone;
+        if timed_out {
+            self.end(CloseReason::HandshakeTimeout);
+        }
+    }
+
+    fn keep_alive_at(&self) -> Option<Instant> {
+        self.idle.keep_alive_at(self.config.keep_alive).filter(|_| self.confirmed && !self.ping_owed)
+    }
+
+    /// Loss and probe timers of the Initial and Handshake levels.
+    fn handshake_deadline(&self) -> Option<Instant> {
+        let handshake = self.handshake.as_ref()?;
+        handshake.loss_at().into_iter().chain(self.handshake_probe_at()).min()
+    }
+
+    fn handshake_probe_at(&self) -> Option<Instant> {
+        let handshake = self.handshake.as_ref()?;
+        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
+        if route.credit() == 0 {
+            return None; // the client must speak first (RFC 9002 §6.2.2.1)
+        }
+        let stuck = self.role == Role::Client && !self.confirmed;
+        handshake.probe_at(route.rtt.pto_base(Duration::ZERO), stuck)
+    }
+
+    fn on_handshake_deadline(&mut self, turn: &Turn<'_>) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= turn.now);
+        if due(self.handshake.as_ref().and_then(|handshake| handshake.loss_at())) {
+            self.on_handshake_loss_timer(turn);
+        }
+        if due(self.handshake_probe_at())
+            && let Some(handshake) = &mut self.handshake
+        {
+            handshake.on_probe_timeout();
+            if let Some(path) = self.paths.get_mut(PathId::ZERO) {
+                path.counters.probe_timeouts += 1;
+            }
+        }
+    }
+
+    /// Serves the alarms of one path until none is due.
+    fn on_path_deadline(&mut self, turn: &mut Turn<'_>, id: PathId) {
+        let now = turn.now;
+        if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+            running.space.acks.on_deadline(now);
+        }
+        if self.suspect_until(id).is_some_and(|at| at <= now) {
+            self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR);
+        }
+        // Each alarm changes what the next one is; the bound only guards against a mistake of ours.
+        for _ in 0..8 {
+            let timing = self.timing(id);
+            let due = self.paths.get(id).and_then(|path| path.alarm(timing)).filter(|(at, _)| *at <= now);
+            let Some((_, alarm)) = due else { return };
+            if !self.on_path_alarm(turn, id, alarm) {
+                return;
+            }
+        }
+    }
+
+    /// `false` if only sending can help.
+    fn on_path_alarm(&mut self, turn: &mut Turn<'_>, id: PathId, alarm: Alarm) -> bool {
+        match alarm {
+            Alarm::Loss => self.on_loss_timer(id, turn),
+            Alarm::Suspect => self.suspect(turn, id),
+            Alarm::Probe => {
+                if let Some(path) = self.paths.get_mut(id) {
+                    path.counters.probe_timeouts += 1;
+                    if let Some(running) = path.running_mut() {
+                        running.on_probe_timeout();
+                    }
+                }
+                if self.paths.has_alternative(id) {
+                    self.suspect(turn, id);
+                }
+            }
+            Alarm::Validation => return self.on_validation_alarm(turn, id),
+            Alarm::Gone => self.stop_path(id),
+        }
+        true
+    }
+
+    /// Acknowledgements of a path are overdue: its data is sent elsewhere too.
+    pub(super) fn suspect(&mut self, turn: &Turn<'_>, id: PathId) {
+        if self.paths.get_mut(id).is_some_and(|path| path.on_silent(turn.now)) {
+            self.hand_over(id);
+            self.events.push_back(Event::PathSuspect(id));
+        }
+    }
+
+    fn on_validation_alarm(&mut self, turn: &Turn<'_>, id: PathId) -> bool {
+        let Some(path) = self.paths.get_mut(id) else { return true };
+        let no_cid = path.remote.current().is_none();
+        let failed = path.challenge_mut().is_some_and(|challenge| challenge.has_failed(turn.now));
+        if failed {
+            let code = if no_cid {
+                PathErrorCode::NO_CID_AVAILABLE_FOR_PATH
+            } else {
+                PathErrorCode::PATH_UNSTABLE_OR_POOR
+            };
+            self.abandon(id, code); // MP-112
+        }
+        failed
+    }
+
+    fn suspect_deadline(&self) -> Option<Instant> {
+        self.paths.iter().filter_map(|path| self.suspect_until(path.id())).min()
+    }
+
+    /// When a suspect path is given up, if others could replace it (MP-160).
+    fn suspect_until(&self, id: PathId) -> Option<Instant> {
+        match self.paths.get(id).map(Path::stage)? {
+            Stage::Suspect { since } if self.paths.has_alternative(id) => {
+                let patience = self.idle.timeout().map_or(SUSPECT_MAX, |timeout| timeout.min(SUSPECT_MAX));
+                Some(*since + patience.max(self.longest_probe_timeout() * 3))
+            }
+            _ => None,
+        }
+    }
+}

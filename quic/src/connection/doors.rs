@@ -1,0 +1,212 @@
+//! Doors: what the owner of a connection may ask and do.
+//!
+//! Every door that queues something leaves the connection so that `transmit` finds it; the endpoint's guard sees to it
+//! that the connection is visited.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Connection;
+use super::lifecycle::Lifecycle;
+use crate::base::address::RouteId;
+use crate::crypto::keyring::UpdateError;
+use crate::datagram::Fate;
+use crate::error::{CloseReason, PathErrorCode};
+use crate::id::{Direction, PathId, Role, StreamId};
+use crate::path::challenge::Challenge;
+use crate::path::route::Route;
+use crate::path::set::OpenPathError;
+use crate::stats::{ConnectionStats, PathStats};
+use crate::stream::{ReadError, SendState, Slices, WriteError};
+use crate::turn::Turn;
+
+/// Why a wish about a path cannot be granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathError {
+    /// There is no such path, or it was given up.
+    NoSuchPath,
+    /// One of the ends did not offer the extension.
+    NotNegotiated,
+    /// It is the last path: close the connection instead (MP-179).
+    LastPath,
+}
+
+impl std::fmt::Display for PathError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchPath => "there is no such path",
+            Self::NotNegotiated => "the peer does not speak multipath QUIC",
+            Self::LastPath => "it is the last path",
+        })
+    }
+}
+
+impl std::error::Error for PathError {}
+
+/// What may be known.
+impl Connection {
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn stats(&self) -> ConnectionStats {
+        ConnectionStats {
+            key_updates: self.keys.as_ref().map_or(0, |keys| keys.generation()),
+            paths_opened: self.paths.opened(),
+            ..self.stats
+        }
+    }
+
+    pub(crate) fn path_stats(&self, id: PathId) -> Option<PathStats> {
+        self.paths.get(id)?.stats()
+    }
+
+    /// The paths in use.
+    pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
+        self.paths.iter().filter(|path| path.running().is_some()).map(|path| path.id())
+    }
+
+    /// The smoothed RTT of the best path.
+    pub(crate) fn rtt(&self) -> Duration {
+        let best = self.paths.best(None).and_then(|id| Some(&self.paths.get(id)?.running()?.route));
+        best.map_or(self.config.initial_rtt, |route| route.rtt.smoothed())
+    }
+
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.alpn()
+    }
+
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.tls.server_name()
+    }
+
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.paths.is_multipath()
+    }
+
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+}
+
+/// Streams.
+impl Connection {
+    pub(crate) fn open_stream(&mut self, direction: Direction) -> Option<StreamId> {
+        if self.lifecycle.is_ending() { None } else { self.streams.open(direction) }
+    }
+
+    pub(crate) fn write(&mut self, id: StreamId, chunks: impl IntoIterator<Item = Bytes>) -> Result<u64, WriteError> {
+        self.streams.write(id, chunks)
+    }
+
+    pub(crate) fn finish(&mut self, id: StreamId) -> Result<(), WriteError> {
+        self.streams.finish(id)
+    }
+
+    pub(crate) fn reset(&mut self, id: StreamId, code: u64) {
+        self.streams.reset(id, code);
+    }
+
+    pub(crate) fn stop(&mut self, id: StreamId, code: u64) {
+        self.streams.stop(id, code);
+    }
+
+    pub(crate) fn read(&mut self, id: StreamId) -> Result<Slices<'_>, ReadError> {
+        self.streams.read(id)
+    }
+
+    pub(crate) fn consume(&mut self, turn: &Turn<'_>, id: StreamId, count: usize) -> usize {
+        let rtt = self.rtt();
+        self.streams.consume(id, count, turn.now, rtt)
+    }
+
+    pub(crate) fn send_state(&self, id: StreamId) -> Option<SendState> {
+        self.streams.send_state(id)
+    }
+}
+
+/// Paths, keys, the end.
+impl Connection {
+    pub(crate) fn open_path(&mut self, turn: &Turn<'_>, route: RouteId) -> Result<PathId, OpenPathError> {
+        if self.lifecycle.is_ending() {
+            return Err(OpenPathError::Closing);
+        }
+        if self.role == Role::Client && !self.confirmed {
+            return Err(OpenPathError::NotConfirmed);
+        }
+        let id = self.paths.take_unused()?;
+        let timeouts = self.validation_timeouts();
+        // The server's address is proven by the handshake, but not that this way leads there (MP-103).
+        let mut fresh = Route::new(route, &self.config, true);
+        fresh.on_peer_maximum(self.peer_datagram_max);
+        if let Some(path) = self.paths.get_mut(id) {
+            path.start(fresh, Some(Challenge::new(timeouts.0, timeouts.1, turn.now)));
+        }
+        self.paths.count_opened();
+        Ok(id)
+    }
+
+    pub(crate) fn abandon_path(&mut self, id: PathId, code: PathErrorCode) -> Result<(), PathError> {
+        if !self.paths.is_multipath() {
+            return Err(PathError::NotNegotiated);
+        }
+        let abandoned = self.paths.get(id).filter(|path| path.was_used()).map(|path| path.stage().is_abandoned());
+        if abandoned != Some(false) {
+            return Err(PathError::NoSuchPath);
+        }
+        if self.paths.best(Some(id)).is_none() {
+            return Err(PathError::LastPath);
+        }
+        self.abandon(id, code);
+        Ok(())
+    }
+
+    pub(crate) fn set_path_backup(&mut self, id: PathId, backup: bool) -> Result<(), PathError> {
+        if !self.paths.is_multipath() {
+            return Err(PathError::NotNegotiated);
+        }
+        let path = self.paths.get_mut(id).filter(|path| path.was_used() && !path.stage().is_abandoned());
+        path.ok_or(PathError::NoSuchPath)?.status.set(backup);
+        Ok(())
+    }
+
+    /// New keys, seen by the peer in the next packet on any path (RFC 9001 §6).
+    pub(crate) fn update_keys(&mut self, turn: &Turn<'_>) -> Result<(), UpdateError> {
+        let pto_max = self.longest_probe_timeout();
+        match &mut self.keys {
+            Some(keys) if self.confirmed => keys.initiate_update(turn.now, pto_max),
+            _ => Err(UpdateError::NotConfirmed),
+        }
+    }
+
+    /// Updates keys before they have sealed as many packets as they may (MP-307).
+    pub(super) fn update_keys_if_due(&mut self, turn: &Turn<'_>) {
+        if self.keys.as_ref().is_some_and(|keys| keys.update_due()) {
+            // Too early is no harm: it is asked again with the next packet, long before the limit.
+            let _ = self.update_keys(turn);
+        }
+    }
+
+    pub(crate) fn close(&mut self, turn: &Turn<'_>, code: u64, reason: &[u8]) {
+        if self.lifecycle.is_ending() {
+            return;
+        }
+        let until = turn.now + self.longest_probe_timeout() * 3;
+        self.lifecycle = Lifecycle::closing_by_application(code, reason, until);
+        self.end(CloseReason::LocalApplication { code });
+    }
+
+    /// The network refused a datagram of this size, or trains, or everything, on this path.
+    pub(crate) fn on_fate(&mut self, turn: &Turn<'_>, id: PathId, fate: Fate) {
+        let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { return };
+        match fate {
+            Fate::Sent | Fate::NoRoom => {}
+            Fate::NoSegmentation => running.route.on_no_segmentation(turn.now),
+            Fate::TooBig => running.route.on_too_big(),
+            Fate::Unreachable if self.paths.has_alternative(id) => self.suspect(turn, id),
+            Fate::Unreachable => {}
+        }
+    }
+}

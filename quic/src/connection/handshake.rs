@@ -1,0 +1,144 @@
+//! The scaffolding of a connection: Initial and Handshake keys, number spaces and handshake data.
+//!
+//! Owns both levels and the probe timer that keeps a handshake from getting stuck (RFC 9002 §6.2). All of it rides on
+//! path 0 and is dropped once the handshake is confirmed. TLS itself is `shake`'s.
+
+use std::time::Duration;
+
+use crate::base::time::Instant;
+use crate::crypto::Level;
+use crate::crypto::crypto_stream::CryptoStream;
+use crate::crypto::protect::LevelKeys;
+use crate::path::loss::probe_after;
+use crate::path::space::Space;
+use crate::wire::cid_bytes::Cid;
+
+/// One of the two levels before 1-RTT.
+#[derive(Debug, Default)]
+pub(super) struct Rung {
+    pub(super) keys: Option<LevelKeys>,
+    pub(super) space: Space,
+    pub(super) crypto: CryptoStream,
+    /// Ack-eliciting packets to send because a probe timeout fired.
+    pub(super) probes: u8,
+    discarded: bool,
+}
+
+impl Rung {
+    /// Has it something to send?
+    fn wants(&self) -> bool {
+        self.keys.is_some() && (self.crypto.wants() || self.space.acks.is_due() || self.probes > 0)
+    }
+
+    pub(super) fn is_discarded(&self) -> bool {
+        self.discarded
+    }
+}
+
+/// Initial and Handshake levels.
+#[derive(Debug)]
+pub(super) struct Handshake {
+    initial: Rung,
+    handshake: Rung,
+    original: Cid,
+    timeouts: u32,
+    last_sent_at: Option<Instant>,
+    /// The server's Initial was processed: its choice of connection ID stands (RFC 9000 §7.2).
+    pub(super) heard: bool,
+}
+
+impl Handshake {
+    pub(super) fn new(keys: LevelKeys, original: Cid) -> Self {
+        Self {
+            initial: Rung { keys: Some(keys), ..Rung::default() },
+            handshake: Rung::default(),
+            original,
+            timeouts: 0,
+            last_sent_at: None,
+            heard: false,
+        }
+    }
+
+    /// The destination that the client chose for its first packets.
+    pub(super) fn original(&self) -> Cid {
+        self.original
+    }
+
+    /// The level's state; there is none for 1-RTT here.
+    pub(super) fn rung(&mut self, level: Level) -> Option<&mut Rung> {
+        match level {
+            Level::Initial => Some(&mut self.initial),
+            Level::Handshake => Some(&mut self.handshake),
+            Level::OneRtt => None,
+        }
+    }
+
+    /// Drops the level's keys (RFC 9001 §4.9). Returns the bytes that were in flight, which count no longer.
+    pub(super) fn discard(&mut self, level: Level) -> u64 {
+        self.timeouts = 0;
+        let Some(rung) = self.rung(level) else { return 0 };
+        let bytes = rung.space.in_flight_bytes();
+        *rung = Rung { discarded: true, ..Rung::default() };
+        bytes
+    }
+
+    pub(super) fn in_flight_bytes(&self) -> u64 {
+        self.initial.space.in_flight_bytes() + self.handshake.space.in_flight_bytes()
+    }
+
+    /// The levels that have something to send, in order.
+    pub(super) fn wanting(&self) -> [Option<Level>; 2] {
+        [
+            self.initial.wants().then_some(Level::Initial),
+            self.handshake.wants().then_some(Level::Handshake),
+        ]
+    }
+
+    /// Is all that it wants to send free of congestion control: acknowledgements and probes?
+    pub(super) fn wants_only_free(&self) -> bool {
+        [&self.initial, &self.handshake].iter().all(|rung| !rung.crypto.wants() || rung.probes > 0)
+    }
+
+    pub(super) fn on_sent(&mut self, eliciting: bool, now: Instant) {
+        if eliciting {
+            self.last_sent_at = Some(now);
+        }
+    }
+
+    /// Something was acknowledged: the peer hears us.
+    pub(super) fn on_progress(&mut self) {
+        self.timeouts = 0;
+    }
+
+    /// When the probe timeout fires. `stuck` says that a client must probe although nothing is in flight, since only
+    /// its packets give the server leave to send (RFC 9002 §6.2.2.1).
+    pub(super) fn probe_at(&self, base: Duration, stuck: bool) -> Option<Instant> {
+        if self.initial.probes > 0 || self.handshake.probes > 0 {
+            return None;
+        }
+        let sent = [&self.initial, &self.handshake].into_iter().filter_map(|rung| rung.space.last_eliciting_at());
+        let from = sent.max().or(self.last_sent_at.filter(|_| stuck))?;
+        Some(from + probe_after(base, self.timeouts))
+    }
+
+    pub(super) fn loss_at(&self) -> Option<Instant> {
+        [self.initial.space.loss_at(), self.handshake.space.loss_at()].into_iter().flatten().min()
+    }
+
+    /// The probe timeout fired: send what is unacknowledged again, or at least something (RFC 9002 §6.2.4).
+    pub(super) fn on_probe_timeout(&mut self) {
+        self.timeouts = self.timeouts.saturating_add(1);
+        let mut any = false;
+        for rung in [&mut self.initial, &mut self.handshake] {
+            if rung.keys.is_some() && (rung.space.awaits_ack() || rung.crypto.has_unacked()) {
+                rung.crypto.resend_all();
+                rung.probes = 2;
+                any = true;
+            }
+        }
+        if !any {
+            let rung = if self.handshake.keys.is_some() { &mut self.handshake } else { &mut self.initial };
+            rung.probes = u8::from(rung.keys.is_some());
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One connection: the corridor that joins the rooms.
+//!
+//! Owns the rooms and the order in which they are visited: `receive` and `frames` on the way in, `transmit` and `build`
+//! on the way out, `settle` for what became of packets, `deadline` for time. Rooms compute; here they are only called.
+//! What its owner may do stands in `doors`.
+
+mod agreed;
+mod build;
+mod deadline;
+mod doors;
+mod frames;
+mod handshake;
+mod lifecycle;
+mod receive;
+mod settle;
+mod shake;
+mod transmit;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::address::RouteId;
+use crate::base::time::Instant;
+use crate::config::{ClientConfig, TransportConfig};
+use crate::connection::agreed::Agreed;
+use crate::connection::handshake::Handshake;
+use crate::connection::lifecycle::{Idle, Lifecycle};
+use crate::crypto::crypto_stream::CryptoStream;
+use crate::crypto::keyring::KeyRing;
+use crate::crypto::tls::{ServerTls, Tls, TlsConfigError};
+use crate::error::{CloseReason, TransportError};
+use crate::event::Event;
+use crate::id::{PathId, Role};
+use crate::path::Timing;
+use crate::path::cids::Post;
+use crate::path::route::Route;
+use crate::path::set::Paths;
+use crate::schedule::AnyScheduler;
+use crate::stats::ConnectionStats;
+use crate::stream::Streams;
+use crate::turn::Turn;
+use crate::wire::cid_bytes::Cid;
+use crate::wire::packet::UDP_PAYLOAD_MAX;
+use crate::wire::receipt::{Receipt, Receipts};
+
+pub use doors::PathError;
+pub(crate) use receive::Arrival;
+
+/// Events that wait for the application; beyond this the oldest of those that only inform are merged by the rooms, so
+/// the bound is never met in practice.
+const EVENTS_EXPECTED: usize = 16;
+
+/// The state of one connection.
+pub(crate) struct Connection {
+    role: Role,
+    config: Arc<TransportConfig>,
+    lifecycle: Lifecycle,
+    idle: Idle,
+    /// Scaffolding: gone once the handshake is confirmed.
+    handshake: Option<Box<Handshake>>,
+    tls: Box<Tls>,
+    keys: Option<Box<KeyRing>>,
+    /// Handshake data in 1-RTT packets: session tickets.
+    tickets: CryptoStream,
+    /// HANDSHAKE_DONE, at a server.
+    handshake_done: Option<Post>,
+    paths: Paths,
+    streams: Streams,
+    scheduler: AnyScheduler,
+    agreed: Agreed,
+    events: VecDeque<Event>,
+    stats: ConnectionStats,
+    /// When the pacer lets something waiting go.
+    paced_until: Option<Instant>,
+    confirmed: bool,
+    /// A PING is to leave, to keep the connection alive.
+    ping_owed: bool,
+    /// The source that the server's first packet named, at a client.
+    peer_scid: Option<Cid>,
+    /// The largest datagram that the peer takes.
+    peer_datagram_max: u64,
+    scratch: Scratch,
+}
+
+/// Memory that is used again for every packet.
+#[derive(Default)]
+struct Scratch {
+    receipts: Receipts,
+    settled: Vec<(Receipt, crate::path::space::Outcome)>,
+    tls: Vec<u8>,
+}
+
+impl Connection {
+    /// A client's connection over `route`; its first packet waits for `transmit`.
+    pub(crate) fn client(
+        config: ClientConfig,
+        server_name: rustls_pki_types::ServerName<'static>,
+        route: RouteId,
+        turn: &mut Turn<'_>,
+    ) -> Result<Self, TlsConfigError> {
+        let original = Cid::new(&turn.rng.array::<{ crate::cid::CID_LEN }>()).unwrap_or(Cid::EMPTY);
+        let (scid, token) = turn.mint(PathId::ZERO, 0);
+        let transport = config.transport;
+        let params = agreed::ours(&transport, Role::Client, scid, None, turn);
+        let tls = Tls::client(&config.tls, server_name, params).inspect_err(|_| turn.cids.release(&scid))?;
+        let handshake = Handshake::new(config.tls.initial_keys(&original), original);
+        let mut this = Self::new(Role::Client, transport, tls, handshake, route, turn);
+        let path = this.paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
+        path.local.adopt(scid, token);
+        path.remote.adopt(original);
+        this.pump_tls(turn).map_err(|_| TlsConfigError::NoInitialSuite)?;
+        Ok(this)
+    }
+
+    /// A server's connection for a client whose first packet carried `original` as destination and `scid` as source.
+    pub(crate) fn server(
+        tls: &ServerTls,
+        transport: Arc<TransportConfig>,
+        original: Cid,
+        peer: Cid,
+        route: RouteId,
+        turn: &mut Turn<'_>,
+    ) -> Result<Self, TlsConfigError> {
+        let (scid, token) = turn.mint(PathId::ZERO, 0);
+        let params = agreed::ours(&transport, Role::Server, scid, Some((original, token, peer)), turn);
+        let handshake = Handshake::new(tls.initial_keys(&original), original);
+        let tls = Tls::server(tls, params).inspect_err(|_| turn.cids.release(&scid))?;
+        let mut this = Self::new(Role::Server, transport, tls, handshake, route, turn);
+        let path = this.paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
+        path.local.adopt(scid, token);
+        path.remote.adopt(peer);
+        Ok(this)
+    }
+
+    fn new(
+        role: Role,
+        config: Arc<TransportConfig>,
+        tls: Tls,
+        handshake: Handshake,
+        route: RouteId,
+        turn: &mut Turn<'_>,
+    ) -> Self {
+        let mut paths = Paths::new(role, config.max_paths);
+        let validated = role == Role::Client;
+        let zero = paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
+        zero.start(Route::new(route, &config, validated), None);
+        let hash_seed = u64::from_le_bytes(turn.rng.array());
+        Self {
+            role,
+            lifecycle: Lifecycle::handshaking(turn.now + config.handshake_timeout),
+            idle: Idle::new(config.idle_timeout, turn.now),
+            handshake: Some(Box::new(handshake)),
+            tls: Box::new(tls),
+            keys: None,
+            tickets: CryptoStream::default(),
+            handshake_done: None,
+            paths,
+            streams: Streams::new(role, &config, hash_seed),
+            scheduler: config.scheduler.build(),
+            agreed: Agreed::unknown(&config),
+            events: VecDeque::with_capacity(EVENTS_EXPECTED),
+            stats: ConnectionStats::default(),
+            paced_until: None,
+            confirmed: false,
+            ping_owed: false,
+            peer_scid: None,
+            peer_datagram_max: UDP_PAYLOAD_MAX,
+            scratch: Scratch::default(),
+            config,
+        }
+    }
+
+    /// The next thing that happened.
+    pub(crate) fn next_event(&mut self) -> Option<Event> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.lifecycle.is_ending() { None } else { self.streams.next_event() }
+    }
+
+    /// Is the last state gone?
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lifecycle.is_gone()
+    }
+
+    /// Is the handshake under way?
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.lifecycle.is_handshaking()
+    }
+
+    /// Paths that carry or may carry packets.
+    pub(crate) fn paths_running(&self) -> usize {
+        self.paths.iter().filter(|path| path.running().is_some()).count()
+    }
+
+    /// The peer broke the protocol: tell it, and close.
+    fn fail(&mut self, error: TransportError, turn: &Turn<'_>) {
+        if self.lifecycle.is_ending() {
+            return;
+        }
+        let until = turn.now + self.longest_probe_timeout() * 3;
+        self.lifecycle = Lifecycle::closing_by_error(error, until);
+        self.end(CloseReason::LocalTransport(error));
+    }
+
+    /// The connection is over: only the closing or draining period is left.
+    fn end(&mut self, reason: CloseReason) {
+        if let Some(keys) = &mut self.keys {
+            keys.on_closing();
+        }
+        self.paced_until = None;
+        self.events.push_back(Event::Closed(reason));
+    }
+
+    /// The largest probe timeout among the paths (MP-040, MP-042, MP-048).
+    fn longest_probe_timeout(&self) -> Duration {
+        let delay = self.agreed.max_ack_delay;
+        let running = self.paths.iter().filter_map(|path| path.running());
+        running.map(|running| running.route.rtt.pto_base(delay)).max().unwrap_or(self.config.initial_rtt * 3)
+    }
+
+    fn timing(&self, id: PathId) -> Timing {
+        self.paths.timing(id, self.agreed.max_ack_delay)
+    }
+
+    /// Takes back what the endpoint's tables hold for it.
+    pub(crate) fn release(&mut self, turn: &mut Turn<'_>) {
+        self.paths.release(turn);
+        if self.role == Role::Server
+            && let Some(handshake) = &self.handshake
+        {
+            turn.cids.release(&handshake.original());
+        }
+    }
+
+    /// Checks what must always hold; for audits.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        self.paths.audit()?;
+        for path in self.paths.iter() {
+            let Some(running) = path.running() else { continue };
+            let mut sum = running.space.in_flight_bytes();
+            if path.id() == PathId::ZERO
+                && let Some(handshake) = &self.handshake
+            {
+                sum += handshake.in_flight_bytes();
+            }
+            if sum != running.route.in_flight() {
+                let kept = running.route.in_flight();
+                return Err(format!("{:?}: {kept} bytes in flight kept, {sum} counted", path.id()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! What became of packets: acknowledgements, losses and suspicion come home to the rooms whose frames they carried.
+//!
+//! Data is not bound to a path: rooms remember what is to be sent again, and the scheduler decides the road. Bound to
+//! their path are only challenges, responses and probes.
+
+use std::time::Duration;
+
+use super::Connection;
+use crate::crypto::Level;
+use crate::error::{PathErrorCode, TransportError};
+use crate::event::Event;
+use crate::id::PathId;
+use crate::path::Running;
+use crate::path::loss;
+use crate::path::space::{AckReport, LossReport, Outcome, Space};
+use crate::stream::Streams;
+use crate::turn::Turn;
+use crate::wire::frame_ack::Ack;
+use crate::wire::receipt::{Receipt, ReceiptKind};
+
+/// Lost packets are remembered for this many probe timeouts, in case they arrive after all.
+const LOST_KEPT_TIMEOUTS: u32 = 3;
+
+/// Receipts that do not concern streams, with what became of their packets.
+type Settled = Vec<(Receipt, Outcome)>;
+
+/// Stream receipts, the bulk, go to their room at once; the others wait until the path is free again.
+fn sort(streams: &mut Streams, settled: &mut Settled, receipt: &Receipt, outcome: Outcome) {
+    match receipt.kind() {
+        ReceiptKind::Stream
+        | ReceiptKind::ResetStream
+        | ReceiptKind::StopSending
+        | ReceiptKind::MaxData
+        | ReceiptKind::MaxStreamData
+        | ReceiptKind::MaxStreams
+        | ReceiptKind::DataBlocked
+        | ReceiptKind::StreamDataBlocked
+        | ReceiptKind::StreamsBlocked => match outcome {
+            Outcome::Acked => streams.on_acked(receipt),
+            Outcome::Lost => streams.on_lost(receipt),
+            Outcome::Overdue => streams.on_overdue(receipt),
+        },
+        _ => settled.push((*receipt, outcome)),
+    }
+}
+
+impl Connection {
+    /// ACK or `PATH_ACK` in a 1-RTT packet opened with the keys of `generation`.
+    pub(super) fn on_ack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ack: &Ack<'_>,
+        generation: u64,
+    ) -> Result<(), TransportError> {
+        let now = turn.now;
+        let delay = self.agreed.ack_delay(ack.delay_raw);
+        let max_delay = self.confirmed.then_some(self.agreed.max_ack_delay);
+        let Some(path) = self.paths.named(ack.path)? else { return Ok(()) };
+        let (id, used, abandoned) = (path.id(), path.was_used(), path.stage().is_abandoned());
+        let Some(running) = path.running_mut() else {
+            let unsent = TransportError::protocol_violation("acknowledged packets of an unused path");
+            return if used || abandoned { Ok(()) } else { Err(unsent) }; // MP-213
+        };
+        let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
+        let report = running.space.on_ack(ack, |receipt, outcome| sort(streams, settled, receipt, outcome))?;
+        if let Some(keys) = &mut self.keys {
+            keys.on_acked(&running.space.phase, ack.largest, generation, now)?;
+        }
+        if report.newly_acked == 0 {
+            return Ok(());
+        }
+        let sampled = sample(running, &report, delay, max_delay, now);
+        let lost = detect(running, self.agreed.max_ack_delay, now, |receipt, outcome| {
+            sort(streams, settled, receipt, outcome);
+        });
+        let next_number = running.space.peek_number();
+        running.route.on_acked(&report, sampled, next_number, now);
+        path.counters.packets_lost += lost;
+        self.stats.packets_lost += lost;
+        if path.on_progress() {
+            self.events.push_back(Event::PathRecovered(id));
+        }
+        self.settle_rest();
+        Ok(())
+    }
+
+    /// ACK in an Initial or Handshake packet.
+    pub(super) fn on_handshake_ack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        ack: &Ack<'_>,
+        level: Level,
+    ) -> Result<(), TransportError> {
+        let now = turn.now;
+        let Some(handshake) = &mut self.handshake else { return Ok(()) };
+        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else { return Ok(()) };
+        let Some(rung) = handshake.rung(level).filter(|rung| !rung.is_discarded()) else { return Ok(()) };
+        let crypto = &mut rung.crypto;
+        let acks = &mut rung.space;
+        let mut acked_acks = None;
+        let report = acks.on_ack(ack, |receipt, _| match receipt.kind() {
+            ReceiptKind::Crypto => crypto.on_acked(receipt.offset(), receipt.len()),
+            ReceiptKind::Ack => acked_acks = acked_acks.max(Some(receipt.value())),
+            _ => {}
+        })?;
+        if let Some(largest) = acked_acks {
+            acks.acks.on_ack_acked(largest);
+        }
+        if report.newly_acked == 0 {
+            return Ok(());
+        }
+        if let Some(sent_at) = report.sample_from {
+            running.route.on_rtt_sample(now.since(sent_at), Duration::ZERO, None, now);
+        }
+        let lost = detect_in(&mut rung.space, running_route(running), Duration::ZERO, now, |receipt, _| {
+            if receipt.kind() == ReceiptKind::Crypto {
+                crypto.on_lost(receipt.offset(), receipt.len());
+            }
+        });
+        let next_number = rung.space.peek_number();
+        running.route.on_acked(&report, report.sample_from.is_some(), next_number, now);
+        handshake.on_progress();
+        self.stats.packets_lost += lost;
+        if let Some(path) = self.paths.get_mut(PathId::ZERO) {
+            path.counters.packets_lost += lost;
+        }
+        Ok(())
+    }
+
+    /// The loss timer of a path fired.
+    pub(super) fn on_loss_timer(&mut self, id: PathId, turn: &Turn<'_>) {
+        let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
+        let Some(path) = self.paths.get_mut(id) else { return };
+        let Some(running) = path.running_mut() else { return };
+        let lost = detect(running, self.agreed.max_ack_delay, turn.now, |receipt, outcome| {
+            sort(streams, settled, receipt, outcome);
+        });
+        path.counters.packets_lost += lost;
+        self.stats.packets_lost += lost;
+        self.settle_rest();
+    }
+
+    /// The loss timer of the Initial or Handshake level fired.
+    pub(super) fn on_handshake_loss_timer(&mut self, turn: &Turn<'_>) {
+        let Some(handshake) = &mut self.handshake else { return };
+        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else { return };
+        let mut lost = 0;
+        for level in [Level::Initial, Level::Handshake] {
+            let Some(rung) = handshake.rung(level) else { continue };
+            let crypto = &mut rung.crypto;
+            lost += detect_in(&mut rung.space, running_route(running), Duration::ZERO, turn.now, |receipt, _| {
+                if receipt.kind() == ReceiptKind::Crypto {
+                    crypto.on_lost(receipt.offset(), receipt.len());
+                }
+            });
+        }
+        self.stats.packets_lost += lost;
+        if let Some(path) = self.paths.get_mut(PathId::ZERO) {
+            path.counters.packets_lost += lost;
+        }
+    }
+
+    /// Everything in flight on `id` is to be sent elsewhere too: acknowledgements are overdue.
+    pub(super) fn hand_over(&mut self, id: PathId) {
+        let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
+        if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+            running.space.hand_over(|receipt, outcome| sort(streams, settled, receipt, outcome));
+        }
+        self.settle_rest();
+    }
+
+    /// The last state of an abandoned path goes; what was unacknowledged is lost (MP-171).
+    pub(super) fn stop_path(&mut self, id: PathId) {
+        let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
+        if let Some(mut running) = self.paths.get_mut(id).and_then(|path| path.stop()) {
+            running.space.lose_all(|receipt, outcome| sort(streams, settled, receipt, outcome));
+        }
+        self.settle_rest();
+    }
+
+    /// Gives up `id` for a reason of our own.
+    pub(super) fn abandon(&mut self, id: PathId, code: PathErrorCode) -> bool {
+        let news = self.paths.abandon(id, code);
+        if news {
+            self.hand_over(id);
+            self.events.push_back(Event::PathAbandoned { path: id, code, by_peer: false });
+        }
+        news
+    }
+
+    /// Receipts that concern paths and the handshake.
+    fn settle_rest(&mut self) {
+        let mut settled = std::mem::take(&mut self.scratch.settled);
+        for (receipt, outcome) in settled.drain(..) {
+            let acked = outcome == Outcome::Acked;
+            match receipt.kind() {
+                ReceiptKind::Ack if acked => {
+                    if let Some(running) = self.paths.get_mut(receipt.path()).and_then(|path| path.running_mut()) {
+                        running.space.acks.on_ack_acked(receipt.value());
+                    }
+                }
+                ReceiptKind::Ack => {} // the current state goes out anyway, never the old frame
+                ReceiptKind::Crypto if acked => self.tickets.on_acked(receipt.offset(), receipt.len()),
+                ReceiptKind::Crypto => self.tickets.on_lost(receipt.offset(), receipt.len()),
+                ReceiptKind::HandshakeDone => self.on_handshake_done_settled(acked),
+                _ => self.paths.on_settled(&receipt, acked),
+            }
+        }
+        self.scratch.settled = settled;
+    }
+
+    fn on_handshake_done_settled(&mut self, acked: bool) {
+        use crate::path::cids::Post;
+        if let Some(post) = self.handshake_done.as_mut().filter(|post| **post != Post::Acked) {
+            *post = if acked { Post::Acked } else { Post::Queued };
+        }
+    }
+}
+
+/// Takes an RTT sample from the acknowledgement, if it is one (RFC 9002 §5.1).
+fn sample(
+    running: &mut Running,
+    report: &AckReport,
+    delay: Duration,
+    max_delay: Option<Duration>,
+    now: crate::base::time::Instant,
+) -> bool {
+    let Some(sent_at) = report.sample_from else { return false };
+    running.route.on_rtt_sample(now.since(sent_at), delay, max_delay, now);
+    true
+}
+
+fn running_route(running: &mut Running) -> &mut crate::path::route::Route {
+    &mut running.route
+}
+
+/// Loss detection on a path; returns how many packets were lost.
+fn detect(
+    running: &mut Running,
+    max_ack_delay: Duration,
+    now: crate::base::time::Instant,
+    sink: impl FnMut(&Receipt, Outcome),
+) -> u64 {
+    let Running { route, space, .. } = running;
+    detect_in(space, route, max_ack_delay, now, sink)
+}
+
+/// Loss detection in a space that rides on `route`, with the congestion response (RFC 9002 §6.1, §7.6, §7.7).
+fn detect_in(
+    space: &mut Space,
+    route: &mut crate::path::route::Route,
+    max_ack_delay: Duration,
+    now: crate::base::time::Instant,
+    sink: impl FnMut(&Receipt, Outcome),
+) -> u64 {
+    let timeout = route.rtt.pto_base(max_ack_delay);
+    let report: LossReport = space.detect_lost(route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS, now, sink);
+    if report.packets > 0 {
+        let persistent = report.run.is_some_and(|(first, last)| {
+            route.sampled_before(first) && loss::is_persistent(first, last, timeout)
+        });
+        route.on_lost(&report, persistent, now);
+        if persistent {
+            space.forget_lost_run();
+        }
+    }
+    report.packets
+}

@@ -1,0 +1,222 @@
+//! The way out: what leaves next, on which path.
+//!
+//! Decides one `Purpose` per datagram or train, in order of urgency, and hands it to its builder. A full outbox stops
+//! before a packet number is taken. Congestion control and pacing bind trains; probes, acknowledgements and validation
+//! are free of them (RFC 9002 §7, §7.5).
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::Connection;
+use crate::base::address::{Ecn, LocalId};
+use crate::base::time::Instant;
+use crate::id::PathId;
+use crate::path::route::Allowance;
+use crate::path::set::Views;
+use crate::path::stage::Stage;
+use crate::schedule::{Decision, Demand, Scheduler as _};
+use crate::turn::Turn;
+
+/// A datagram or train that was written to the buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transmission {
+    pub(crate) bytes: usize,
+    pub(crate) segment_size: usize,
+    pub(crate) packets: usize,
+    pub(crate) path: PathId,
+    pub(crate) local_id: LocalId,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) ecn: Ecn,
+}
+
+/// What the next datagram is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// CONNECTION_CLOSE.
+    Close,
+    /// Initial and Handshake packets.
+    Handshake,
+    /// PATH_CHALLENGE, PATH_RESPONSE.
+    Validation(PathId),
+    /// Something ack-eliciting after a probe timeout.
+    Probe(PathId),
+    /// Stream data and whatever else waits.
+    Train(PathId),
+    /// Frames that may go anywhere and are no stream data.
+    Frames(PathId),
+    /// Nothing but an acknowledgement.
+    Ack(PathId),
+}
+
+impl Connection {
+    /// Writes the next datagram or train to `buffer`; `None` when nothing is to leave now. At most `packets_max` packets.
+    pub(crate) fn transmit(
+        &mut self,
+        turn: &mut Turn<'_>,
+        buffer: &mut [u8],
+        packets_max: usize,
+    ) -> Option<Transmission> {
+        self.update_keys_if_due(turn);
+        self.paced_until = None;
+        // A purpose may turn out empty (its frames did not fit, its credit is gone); the next one gets its chance.
+        for _ in 0..4 {
+            let purpose = self.purpose(turn.now)?;
+            let sent = match purpose {
+                Purpose::Close => self.build_close(turn, buffer),
+                Purpose::Handshake => self.build_handshake(turn, buffer),
+                Purpose::Validation(path) => self.build_validation(turn, path, buffer),
+                Purpose::Probe(path) => self.build_probe(turn, path, buffer),
+                Purpose::Train(path) => self.build_train(turn, path, buffer, packets_max),
+                Purpose::Frames(path) => self.build_frames(turn, path, buffer),
+                Purpose::Ack(path) => self.build_ack(turn, path, buffer),
+            };
+            if let Some(sent) = sent {
+                self.stats.packets_sent += sent.packets as u64;
+                self.stats.bytes_sent += sent.bytes as u64;
+                return Some(sent);
+            }
+            if self.lifecycle.is_ending() && purpose == Purpose::Close {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn purpose(&mut self, now: Instant) -> Option<Purpose> {
+        if self.lifecycle.is_ending() {
+            return self.lifecycle.farewell_owed().is_some().then_some(Purpose::Close);
+        }
+        if self.wants_handshake(now) {
+            return Some(Purpose::Handshake);
+        }
+        if self.keys.is_none() || self.lifecycle.is_handshaking() {
+            return None;
+        }
+        if let Some(path) = self.paths.iter().find(|path| path.wants_validation(now)) {
+            return Some(Purpose::Validation(path.id()));
+        }
+        let owes = |path: &&crate::path::Path| {
+            !path.stage().is_abandoned() && path.running().is_some_and(|running| running.owes_probe() && running.route.credit() > 0)
+        };
+        if let Some(path) = self.paths.iter().find(owes) {
+            return Some(Purpose::Probe(path.id()));
+        }
+        self.train(now).or_else(|| self.frames_purpose(now)).or_else(|| self.ack_purpose())
+    }
+
+    /// Have the Initial and Handshake levels something that may leave now?
+    fn wants_handshake(&self, now: Instant) -> bool {
+        let Some(handshake) = &self.handshake else { return false };
+        if handshake.wanting() == [None; 2] {
+            return false;
+        }
+        let Some(route) = self.paths.get(PathId::ZERO).and_then(|path| Some(&path.running()?.route)) else {
+            return false;
+        };
+        match route.allowance(now) {
+            Allowance::Credit => route.credit() >= u64::from(route.datagram_size()),
+            Allowance::Go { .. } | Allowance::Wait { .. } => true, // a handshake is too short to pace
+            Allowance::Window => handshake.wants_only_free(),
+        }
+    }
+
+    /// Stream data, if there is some and a path takes it; repairs first.
+    fn train(&mut self, now: Instant) -> Option<Purpose> {
+        let pending = self.streams.pending();
+        let repair = (pending.repair_bytes > 0).then_some(Demand::Repair { bytes: pending.repair_bytes });
+        let fresh = (pending.fresh_bytes > 0).then_some(Demand::Fresh { bytes: pending.fresh_bytes });
+        if repair.is_none() && fresh.is_none() {
+            self.note_app_limited(None, now);
+            return None;
+        }
+        let views = self.paths.views(pending.repair_bytes + pending.fresh_bytes, now);
+        if views.is_empty() {
+            return None;
+        }
+        // A repair may have to wait for the one path that delivers it earliest; new data need not wait for it.
+        for demand in repair.into_iter().chain(fresh) {
+            match self.scheduler.pick(&views, &demand, now) {
+                Decision::Send(at) => return Some(Purpose::Train(views[at].id)),
+                Decision::Wait { until } => self.pace(until, now),
+            }
+        }
+        self.note_app_limited(Some(&views), now);
+        None
+    }
+
+    /// Something waits for a pacer: come back then.
+    fn pace(&mut self, until: Option<Instant>, now: Instant) {
+        if let Some(until) = until.filter(|&at| at > now) {
+            self.paced_until = Some(self.paced_until.map_or(until, |at| at.min(until)));
+        }
+    }
+
+    /// Tells the congestion controllers whether it was they who held the sender back (RFC 9002 §7.8). `waiting` are the
+    /// paths that could have been used and were not; `None` when there was nothing to send.
+    fn note_app_limited(&mut self, waiting: Option<&Views>, now: Instant) {
+        for path in self.paths.iter_mut() {
+            if let Some(running) = path.running_mut() {
+                let room = running.route.window_left() >= u64::from(running.route.datagram_size());
+                let ready = running.route.ready_at(u64::MAX, now) <= now;
+                running.route.set_app_limited(room && (ready || waiting.is_none()));
+            }
+        }
+    }
+
+    /// Frames that are no stream data: they leave on the best path that has room.
+    fn frames_purpose(&mut self, now: Instant) -> Option<Purpose> {
+        if !self.wants_frames() {
+            return None;
+        }
+        let best = self.frames_path()?;
+        let route = &self.paths.get(best)?.running()?.route;
+        match route.allowance(now) {
+            Allowance::Go { .. } => Some(Purpose::Frames(best)),
+            Allowance::Wait { until } => {
+                self.pace(Some(until), now);
+                None
+            }
+            Allowance::Window | Allowance::Credit => None,
+        }
+    }
+
+    /// Where frames that belong to no path travel: the best path, or the last resort of a path being given up (MP-162).
+    pub(super) fn frames_path(&self) -> Option<PathId> {
+        self.paths.best(None).or_else(|| {
+            let speaking = |path: &&crate::path::Path| {
+                matches!(path.stage(), Stage::AbandonQueued { .. })
+                    && path.running().is_some()
+                    && path.remote.current().is_some()
+            };
+            self.paths.iter().find(speaking).map(|path| path.id())
+        })
+    }
+
+    /// Has anything but streams and acknowledgements frames to send?
+    pub(super) fn wants_frames(&self) -> bool {
+        self.handshake_done == Some(crate::path::cids::Post::Queued)
+            || self.ping_owed
+            || self.tickets.wants()
+            || self.streams.wants_control()
+            || (self.confirmed && self.paths.wants_frames())
+    }
+
+    /// A path whose acknowledgements are due, and the path to send them on.
+    fn ack_purpose(&self) -> Option<Purpose> {
+        let due = self.paths.iter().find(|path| path.running().is_some_and(|running| running.space.acks.is_due()))?;
+        self.ack_path(due.id()).map(Purpose::Ack)
+    }
+
+    /// Acknowledgements return on their own path, which keeps RTT samples honest (MP-292), unless it is suspect or
+    /// silent; then on the best other one (MP-170).
+    pub(super) fn ack_path(&self, of: PathId) -> Option<PathId> {
+        let path = self.paths.get(of)?;
+        let own = match path.stage() {
+            Stage::Open => true,
+            Stage::Probing(_) => path.running().is_some_and(|running| running.route.credit() > 0),
+            Stage::Suspect { .. } => !self.paths.has_alternative(of),
+            Stage::Reserved | Stage::AbandonQueued { .. } | Stage::Leaving { .. } => false,
+        };
+        if own && path.remote.current().is_some() { Some(of) } else { self.paths.best(Some(of)) }
+    }
+}

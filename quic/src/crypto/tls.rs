@@ -1,0 +1,247 @@
+//! The TLS 1.3 handshake, by rustls (RFC 9001 §4, §8).
+//!
+//! Owns the check that a TLS configuration can serve QUIC, and one handshake's state. Takes and gives plain bytes per
+//! level; knows no packets and no CRYPTO frames. Only this file and `provider` name types of rustls. Never uses a
+//! process-wide crypto provider: everything comes from the configuration given.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+use rustls::quic;
+use rustls_pki_types::{CertificateDer, ServerName};
+
+use super::Level;
+use super::keyring::KeyRing;
+use super::protect::LevelKeys;
+use super::provider::{InitialSuite, KeySource};
+use crate::error::{TransportError, TransportErrorCode};
+use crate::id::Role;
+
+/// The alert `internal_error`, for failures that rustls has no alert for (RFC 8446 §6).
+const ALERT_INTERNAL_ERROR: u8 = 80;
+
+/// Why a TLS configuration cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TlsConfigError {
+    /// The provider lacks `TLS13_AES_128_GCM_SHA256` with packet protection, which Initial packets need.
+    NoInitialSuite,
+    /// No application protocol (ALPN) is configured, which QUIC needs (RFC 9001 §8.1).
+    NoApplicationProtocol,
+    /// Early data (0-RTT) is accepted, which this implementation does not do.
+    EarlyData,
+    /// Rustls refuses it.
+    Refused(rustls::Error),
+}
+
+impl fmt::Display for TlsConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoInitialSuite => {
+                f.write_str("the crypto provider lacks TLS13_AES_128_GCM_SHA256 for QUIC")
+            }
+            Self::NoApplicationProtocol => f.write_str("no application protocol (ALPN) is configured"),
+            Self::EarlyData => f.write_str("early data (0-RTT) is not supported"),
+            Self::Refused(error) => write!(f, "TLS refuses the configuration: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsConfigError {}
+
+/// A server's TLS configuration, checked.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<rustls::ServerConfig>,
+    initial: InitialSuite,
+}
+
+impl ServerTls {
+    /// Takes `config` if it can serve QUIC connections.
+    pub fn new(config: Arc<rustls::ServerConfig>) -> Result<Self, TlsConfigError> {
+        let initial = check(config.crypto_provider(), &config.alpn_protocols)?;
+        if config.max_early_data_size > 0 {
+            return Err(TlsConfigError::EarlyData);
+        }
+        let tls = Self { config, initial };
+        Tls::server(&tls, Vec::new())?;
+        Ok(tls)
+    }
+
+    /// The keys of Initial packets for the destination connection ID of the client's first one.
+    pub(crate) fn initial_keys(&self, dcid: &[u8]) -> LevelKeys {
+        initial_keys(self.initial, dcid, Role::Server)
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").field("alpn", &self.config.alpn_protocols).finish_non_exhaustive()
+    }
+}
+
+/// A client's TLS configuration, checked.
+#[derive(Clone)]
+pub struct ClientTls {
+    config: Arc<rustls::ClientConfig>,
+    initial: InitialSuite,
+}
+
+impl ClientTls {
+    /// Takes `config` if it can make QUIC connections.
+    pub fn new(config: Arc<rustls::ClientConfig>) -> Result<Self, TlsConfigError> {
+        let initial = check(config.crypto_provider(), &config.alpn_protocols)?;
+        let tls = Self { config, initial };
+        let anyone = ServerName::IpAddress(std::net::IpAddr::from([0; 16]).into());
+        Tls::client(&tls, anyone, Vec::new())?;
+        Ok(tls)
+    }
+
+    /// The keys of Initial packets for the destination connection ID of our first one.
+    pub(crate) fn initial_keys(&self, dcid: &[u8]) -> LevelKeys {
+        initial_keys(self.initial, dcid, Role::Client)
+    }
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("alpn", &self.config.alpn_protocols).finish_non_exhaustive()
+    }
+}
+
+fn check(provider: &CryptoProvider, alpn: &[Vec<u8>]) -> Result<InitialSuite, TlsConfigError> {
+    if alpn.is_empty() {
+        return Err(TlsConfigError::NoApplicationProtocol);
+    }
+    InitialSuite::of(provider).ok_or(TlsConfigError::NoInitialSuite)
+}
+
+fn initial_keys(suite: InitialSuite, dcid: &[u8], role: Role) -> LevelKeys {
+    let (local, remote) = suite.keys(dcid, role);
+    LevelKeys::new(local, remote)
+}
+
+/// Keys that TLS has just made: what is written from now on belongs to their level.
+#[derive(Debug)]
+pub(crate) enum NewKeys {
+    Handshake(LevelKeys),
+    OneRtt(Box<KeyRing>),
+}
+
+/// One handshake, and what comes after it on the handshake stream.
+pub(crate) struct Tls {
+    connection: quic::Connection,
+    write_level: Level,
+}
+
+impl Tls {
+    /// A client's handshake with `server_name`, carrying these transport parameters.
+    pub(crate) fn client(
+        tls: &ClientTls,
+        server_name: ServerName<'static>,
+        params: Vec<u8>,
+    ) -> Result<Self, TlsConfigError> {
+        let config = Arc::clone(&tls.config);
+        let connection = quic::ClientConnection::new(config, quic::Version::V1, server_name, params)
+            .map_err(TlsConfigError::Refused)?;
+        Ok(Self { connection: connection.into(), write_level: Level::Initial })
+    }
+
+    /// A server's handshake, carrying these transport parameters.
+    pub(crate) fn server(tls: &ServerTls, params: Vec<u8>) -> Result<Self, TlsConfigError> {
+        let config = Arc::clone(&tls.config);
+        let connection = quic::ServerConnection::new(config, quic::Version::V1, params)
+            .map_err(TlsConfigError::Refused)?;
+        Ok(Self { connection: connection.into(), write_level: Level::Initial })
+    }
+
+    /// Takes the next bytes that came at `level`. Call `write` until it gives nothing before reading more.
+    pub(crate) fn read(&mut self, level: Level, data: &[u8]) -> Result<(), TransportError> {
+        if level != self.read_level() {
+            return Err(TransportError::protocol_violation("handshake data at the wrong level"));
+        }
+        self.connection.read_hs(data).map_err(|error| {
+            let alert = self.connection.alert().map_or(ALERT_INTERNAL_ERROR, u8::from);
+            TransportError::new(TransportErrorCode::crypto(alert), reason(&error))
+        })
+    }
+
+    /// Appends to `out` what is to be sent at `write_level`, and gives the keys of the next level when TLS has made
+    /// them. Call again until it gives neither.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>) -> Option<NewKeys> {
+        let change = self.connection.write_hs(out)?;
+        self.write_level = self.write_level.next();
+        Some(match change {
+            quic::KeyChange::Handshake { keys } => {
+                NewKeys::Handshake(LevelKeys::new(keys.local.into(), keys.remote.into()))
+            }
+            quic::KeyChange::OneRtt { keys, next } => {
+                let ring = KeyRing::new(keys.local.into(), keys.remote.into(), KeySource::new(next));
+                NewKeys::OneRtt(Box::new(ring))
+            }
+        })
+    }
+
+    /// The level of what the next call of `write` appends.
+    pub(crate) const fn write_level(&self) -> Level {
+        self.write_level
+    }
+
+    /// The level whose data TLS reads now.
+    pub(crate) fn read_level(&self) -> Level {
+        match self.write_level {
+            Level::OneRtt if self.is_handshaking() => Level::Handshake,
+            level => level,
+        }
+    }
+
+    /// Is the handshake incomplete? (RFC 9001 §4.1.1)
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.connection.is_handshaking()
+    }
+
+    /// The peer's transport parameters, once they came. They are authentic when the handshake is complete.
+    pub(crate) fn peer_params(&self) -> Option<&[u8]> {
+        self.connection.quic_transport_parameters()
+    }
+
+    /// The application protocol agreed on.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
+    /// The name that the client asked for, at a server.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        match &self.connection {
+            quic::Connection::Client(_) => None,
+            quic::Connection::Server(server) => server.server_name(),
+        }
+    }
+
+    /// The certificates the peer presented, its own first.
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.connection.peer_certificates()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("write_level", &self.write_level).finish_non_exhaustive()
+    }
+}
+
+/// What went wrong, in words that no peer can choose.
+fn reason(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::NoApplicationProtocol => "no application protocol in common",
+        rustls::Error::InvalidCertificate(_) => "the certificate is not accepted",
+        rustls::Error::NoCertificatesPresented => "a certificate is missing",
+        rustls::Error::PeerIncompatible(_) => "no TLS settings in common",
+        rustls::Error::PeerMisbehaved(_) => "the rules of TLS were broken",
+        rustls::Error::InvalidMessage(_) => "malformed TLS message",
+        rustls::Error::InappropriateMessage { .. } | rustls::Error::InappropriateHandshakeMessage { .. } => {
+            "TLS message out of place"
+        }
+        _ => "the TLS handshake failed",
+    }
+}

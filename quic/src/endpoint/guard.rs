@@ -1,0 +1,192 @@
+//! A connection in its owner's hands.
+//!
+//! The guard is how applications reach a connection. When it is dropped the connection is marked as changed, so nothing
+//! queued through it is ever forgotten.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{ConnectionKey, Endpoint};
+use crate::base::address::RouteId;
+use crate::base::time::Instant;
+use crate::connection::{Connection, PathError};
+use crate::crypto::keyring::UpdateError;
+use crate::error::PathErrorCode;
+use crate::id::{Direction, PathId, Role, StreamId};
+use crate::path::set::OpenPathError;
+use crate::stats::{ConnectionStats, PathStats};
+use crate::stream::{ReadError, SendState, Slices, WriteError};
+use crate::turn::Turn;
+
+/// One connection, lent by its endpoint.
+pub struct ConnectionGuard<'a> {
+    endpoint: &'a mut Endpoint,
+    key: ConnectionKey,
+    now: Instant,
+}
+
+impl<'a> ConnectionGuard<'a> {
+    pub(super) fn new(endpoint: &'a mut Endpoint, key: ConnectionKey, now: Instant) -> Self {
+        Self { endpoint, key, now }
+    }
+
+    fn get(&self) -> &Connection {
+        &self.endpoint.entries[self.key.slot as usize].connection
+    }
+
+    fn get_mut(&mut self) -> &mut Connection {
+        &mut self.endpoint.entries[self.key.slot as usize].connection
+    }
+
+    fn with_turn<T>(&mut self, act: impl FnOnce(&mut Connection, &mut Turn<'_>) -> T) -> T {
+        let Endpoint { entries, cids, rng, .. } = &mut *self.endpoint;
+        let mut turn = Turn { now: self.now, slot: self.key.slot, cids, rng };
+        act(&mut entries[self.key.slot as usize].connection, &mut turn)
+    }
+
+    /// Its key.
+    pub fn key(&self) -> ConnectionKey {
+        self.key
+    }
+
+    /// Which end we are.
+    pub fn role(&self) -> Role {
+        self.get().role()
+    }
+
+    /// The application protocol agreed on, once TLS knows it.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.get().alpn()
+    }
+
+    /// The name the client asked for, at a server.
+    pub fn server_name(&self) -> Option<&str> {
+        self.get().server_name()
+    }
+
+    /// Is the multipath extension in use?
+    pub fn multipath(&self) -> bool {
+        self.get().is_multipath()
+    }
+
+    /// Is the handshake confirmed (RFC 9001 §4.1.2)?
+    pub fn is_confirmed(&self) -> bool {
+        self.get().is_confirmed()
+    }
+
+    /// Totals of the connection.
+    pub fn stats(&self) -> ConnectionStats {
+        self.get().stats()
+    }
+
+    /// The paths in use, those being left included.
+    pub fn paths(&self) -> impl Iterator<Item = PathId> {
+        self.get().path_ids()
+    }
+
+    /// Numbers of one path in use.
+    pub fn path_stats(&self, path: PathId) -> Option<PathStats> {
+        self.get().path_stats(path)
+    }
+
+    /// The smoothed RTT of the best path.
+    pub fn rtt(&self) -> Duration {
+        self.get().rtt()
+    }
+
+    /// Opens a stream; `None` while the peer allows no more (`Event::StreamsAvailable` follows).
+    pub fn open_stream(&mut self, direction: Direction) -> Option<StreamId> {
+        self.get_mut().open_stream(direction)
+    }
+
+    /// Gives chunks to a stream, by reference, until the peer acknowledged them. Returns how many bytes were taken; when
+    /// fewer than given, `Event::Writable` follows.
+    ///
+    /// # Errors
+    /// When the stream cannot be written to.
+    pub fn write(&mut self, stream: StreamId, chunks: impl IntoIterator<Item = Bytes>) -> Result<u64, WriteError> {
+        self.get_mut().write(stream, chunks)
+    }
+
+    /// Ends a stream after what was written.
+    ///
+    /// # Errors
+    /// When the stream cannot be written to.
+    pub fn finish(&mut self, stream: StreamId) -> Result<(), WriteError> {
+        self.get_mut().finish(stream)
+    }
+
+    /// Breaks off sending on a stream (RFC 9000 §19.4).
+    pub fn reset(&mut self, stream: StreamId, code: u64) {
+        self.get_mut().reset(stream, code);
+    }
+
+    /// Asks the peer to stop sending on a stream, and drops what arrived (RFC 9000 §19.5).
+    pub fn stop(&mut self, stream: StreamId, code: u64) {
+        self.get_mut().stop(stream, code);
+    }
+
+    /// The in-order bytes of a stream, lent; `consume` takes them.
+    ///
+    /// # Errors
+    /// When there is no such stream or the peer reset it.
+    pub fn read(&mut self, stream: StreamId) -> Result<Slices<'_>, ReadError> {
+        self.get_mut().read(stream)
+    }
+
+    /// Takes the first `count` bytes that `read` lends; returns how many there were to take.
+    pub fn consume(&mut self, stream: StreamId, count: usize) -> usize {
+        self.with_turn(|connection, turn| connection.consume(turn, stream, count))
+    }
+
+    /// How far sending on a stream is, or `None` if there is nothing to send on.
+    pub fn send_state(&self, stream: StreamId) -> Option<SendState> {
+        self.get().send_state(stream)
+    }
+
+    /// Opens a path over `route` (clients only). `Event::PathValidated` or `Event::PathAbandoned` follows.
+    ///
+    /// # Errors
+    /// When no path can be opened now.
+    pub fn open_path(&mut self, route: RouteId) -> Result<PathId, OpenPathError> {
+        self.with_turn(|connection, turn| connection.open_path(turn, route))
+    }
+
+    /// Gives a path up; what it carried goes on elsewhere.
+    ///
+    /// # Errors
+    /// When there is no such path or it is the last one.
+    pub fn abandon_path(&mut self, path: PathId, code: PathErrorCode) -> Result<(), PathError> {
+        self.get_mut().abandon_path(path, code)
+    }
+
+    /// Advises the peer to use a path only as a backup, or freely again (MP-140); this end does so too unless the peer
+    /// advises otherwise.
+    ///
+    /// # Errors
+    /// When there is no such path.
+    pub fn set_path_backup(&mut self, path: PathId, backup: bool) -> Result<(), PathError> {
+        self.get_mut().set_path_backup(path, backup)
+    }
+
+    /// Starts a key update (RFC 9001 §6). Keys are also updated in time without it.
+    ///
+    /// # Errors
+    /// When it is too early for one.
+    pub fn update_keys(&mut self) -> Result<(), UpdateError> {
+        self.with_turn(|connection, turn| connection.update_keys(turn))
+    }
+
+    /// Closes the connection with the application's code and at most 256 octets of words. `Event::Closed` follows at
+    /// once, `Event::Gone` when late packets have passed by.
+    pub fn close(&mut self, code: u64, reason: &[u8]) {
+        self.with_turn(|connection, turn| connection.close(turn, code, reason));
+    }
+}
+
+impl Drop for ConnectionGuard<'_> {
+    fn drop(&mut self) {
+        self.endpoint.mark(self.key.slot);
+    }
+}

@@ -1,0 +1,138 @@
+//! The way out: connections that changed write their trains, one after the other.
+//!
+//! Owns the order and the budget. A connection that has more to send than its share goes to the back of the line; a full
+//! outbox stops everything before a packet number is taken, and the line goes on from there.
+
+use super::Endpoint;
+use crate::base::address::Ecn;
+use crate::base::time::Instant;
+use crate::datagram::{Outbox, Train, TrainTag};
+use crate::id::PathId;
+use crate::turn::Turn;
+
+/// How far `Endpoint::transmit` came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmitted {
+    /// Nothing is left to send before a timer fires or something arrives.
+    Done,
+    /// The outbox is full; call again when there is room.
+    OutboxFull,
+    /// Every connection had its share and some have more; call again without waiting.
+    BudgetSpent,
+}
+
+/// Bits of a connection's generation that fit in a tag.
+pub(super) const GENERATION_MASK: u32 = 0xffff;
+
+fn tag(slot: u32, generation: u32, path: PathId) -> TrainTag {
+    // Paths are told apart by 16 bits here, which only ever mixes up the fates of trains.
+    let (generation, path) = (generation & GENERATION_MASK, path.0 & 0xffff);
+    TrainTag(u64::from(slot) << 32 | u64::from(generation) << 16 | u64::from(path))
+}
+
+/// The slot, the low bits of the generation and the path in a tag.
+pub(super) fn untag(tag: TrainTag) -> Option<(u32, u32, PathId)> {
+    if tag == ORPHAN {
+        return None;
+    }
+    Some(((tag.0 >> 32) as u32, (tag.0 >> 16) as u32 & GENERATION_MASK, PathId(tag.0 as u32 & 0xffff)))
+}
+
+/// The tag of what belongs to no connection.
+const ORPHAN: TrainTag = TrainTag(u64::MAX);
+
+impl Endpoint {
+    /// Lets every connection that changed send what it may.
+    pub fn transmit(&mut self, outbox: &mut impl Outbox, now: Instant) -> Transmitted {
+        self.begin_turn(now);
+        if !self.send_replies(outbox) {
+            return Transmitted::OutboxFull;
+        }
+        let mut more = 0;
+        for _ in 0..self.dirty.len() {
+            let Some(&slot) = self.dirty.front() else { break };
+            match self.transmit_one(slot, outbox, now) {
+                One::Done => {
+                    self.dirty.pop_front();
+                    if let Some(entry) = self.entries.get_mut(slot as usize) {
+                        entry.dirty = false;
+                    }
+                    self.settle(slot);
+                }
+                One::ShareSpent => {
+                    self.dirty.rotate_left(1);
+                    self.settle(slot);
+                    more += 1;
+                }
+                One::OutboxFull => {
+                    self.dirty.rotate_left(1);
+                    self.settle(slot);
+                    return Transmitted::OutboxFull;
+                }
+            }
+        }
+        if more > 0 { Transmitted::BudgetSpent } else { Transmitted::Done }
+    }
+
+    fn transmit_one(&mut self, slot: u32, outbox: &mut impl Outbox, now: Instant) -> One {
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return One::Done };
+        let mut left = self.config.budget.packets_per_connection;
+        loop {
+            if left == 0 {
+                return One::ShareSpent;
+            }
+            let Some(buffer) = outbox.buffer() else { return One::OutboxFull };
+            let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
+            let Some(sent) = entry.connection.transmit(&mut turn, buffer, left) else { return One::Done };
+            left -= sent.packets.min(left);
+            outbox.send(Train {
+                bytes: sent.bytes,
+                segment_size: sent.segment_size,
+                local_id: sent.local_id,
+                source: sent.source,
+                remote: sent.remote,
+                ecn: sent.ecn,
+                tag: tag(slot, entry.generation, sent.path),
+            });
+        }
+    }
+
+    /// Sends what strangers are to be told. `false` if the outbox is full.
+    fn send_replies(&mut self, outbox: &mut impl Outbox) -> bool {
+        while let Some(reply) = self.replies.front() {
+            let Some(buffer) = outbox.buffer() else { return false };
+            let bytes = reply.bytes.len();
+            buffer[..bytes].copy_from_slice(&reply.bytes);
+            outbox.send(Train {
+                bytes,
+                segment_size: bytes,
+                local_id: reply.route.local_id(),
+                source: reply.route.source(),
+                remote: reply.route.remote(),
+                ecn: Ecn::NotEct,
+                tag: ORPHAN,
+            });
+            self.replies.pop();
+        }
+        true
+    }
+}
+
+/// How far one connection came.
+enum One {
+    Done,
+    ShareSpent,
+    OutboxFull,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_lead_back() {
+        let back = untag(tag(7, 0x0123_4567, PathId(3)));
+        assert_eq!(back, Some((7, 0x4567, PathId(3))));
+        assert_eq!(untag(ORPHAN), None);
+    }
+}

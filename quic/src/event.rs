@@ -1,0 +1,64 @@
+//! What happened on a connection, for the application.
+
+use crate::error::{CloseReason, PathErrorCode};
+use crate::id::{PathId, StreamId};
+
+/// Something the application may want to act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The handshake completed. `multipath` tells whether both ends offered the extension.
+    Connected {
+        /// Paths above 0 can be opened.
+        multipath: bool,
+    },
+    /// The server confirmed the handshake (RFC 9001 §4.1.2); a client may open paths from now on.
+    Confirmed,
+    /// The peer opened a stream.
+    StreamOpened(StreamId),
+    /// A stream has in-order bytes to read, its end, or was reset.
+    Readable(StreamId),
+    /// A stream whose write was refused or cut takes bytes again.
+    Writable(StreamId),
+    /// The peer acknowledged everything of a stream that we finished, or our reset of it.
+    Finished(StreamId),
+    /// The peer asks us to stop sending on a stream; `code` is its application's.
+    Stopped {
+        /// The stream.
+        stream: StreamId,
+        /// The peer application's code.
+        code: u64,
+    },
+    /// `open_stream`, refused before for lack of credit, would work now.
+    StreamsAvailable,
+    /// The peer opened a path; it is being validated.
+    PathOpened(PathId),
+    /// A path was validated: data may flow.
+    PathValidated(PathId),
+    /// No acknowledgement arrived in time; the path's data is sent elsewhere too.
+    PathSuspect(PathId),
+    /// A suspect path works again.
+    PathRecovered(PathId),
+    /// We or the peer gave the path up.
+    PathAbandoned {
+        /// The path.
+        path: PathId,
+        /// Why.
+        code: PathErrorCode,
+        /// Whether the peer said it first.
+        by_peer: bool,
+    },
+    /// The last state of an abandoned path is gone.
+    PathClosed(PathId),
+    /// The peer's advice for a path changed (MP-140): `true` for backup.
+    PathStatus {
+        /// The path.
+        path: PathId,
+        /// Use it only when no other is usable.
+        backup: bool,
+    },
+    /// The connection is over; `connection(key)` still answers until `Gone`.
+    Closed(CloseReason),
+    /// The connection's last state is gone and its key will not answer again.
+    Gone,
+}

@@ -1,0 +1,41 @@
+//! QUIC version 1 (RFC 9000, 9001, 9002) with the multipath extension (draft-ietf-quic-multipath-21), sans I/O.
+//!
+//! An [`Endpoint`] is a state machine: datagrams and the time go in, trains of datagrams, events and deadlines come
+//! out. It opens no socket, reads no clock, starts no thread and contains no unsafe code, so a server, a load generator
+//! and a simulator can drive the same code. `ARCHITECTURE.md` in the repository is the map.
+
+#![forbid(unsafe_code)]
+
+pub mod base;
+pub mod cid;
+pub mod congestion;
+mod connection;
+mod crypto;
+mod datagram;
+mod endpoint;
+pub mod schedule;
+
+pub mod config;
+mod error;
+mod event;
+mod id;
+mod path;
+mod stats;
+mod stream;
+mod turn;
+mod wire;
+
+pub use base::address::{Ecn, LocalId, RouteId};
+pub use base::time::Instant;
+pub use config::{Budget, ClientConfig, EndpointConfig, Shard, TransportConfig};
+pub use connection::PathError;
+pub use crypto::keyring::UpdateError;
+pub use crypto::tls::{ClientTls, ServerTls, TlsConfigError};
+pub use datagram::{Fate, Outbox, Received, Train, TrainTag};
+pub use endpoint::{ConnectError, ConnectionGuard, ConnectionKey, Endpoint, EndpointStats, Transmitted};
+pub use error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
+pub use event::Event;
+pub use id::{Direction, PathId, Role, StreamId};
+pub use path::set::OpenPathError;
+pub use stats::{ConnectionStats, PathStage, PathStats};
+pub use stream::{ReadError, SendState, Slices, WriteError};

@@ -1,0 +1,370 @@
+//! One path ID for life: its number space, its connection IDs, and the route it rides now.
+//!
+//! Owns everything that is one PER PATH; `set` owns what is one per connection about paths. Single-path QUIC is no
+//! special case: it is path 0. A path never holds a key and does not know what streams are.
+
+pub(crate) mod acks;
+pub(crate) mod challenge;
+pub(crate) mod cids;
+pub(crate) mod loss;
+pub(crate) mod pacer;
+pub(crate) mod route;
+pub(crate) mod rtt;
+pub(crate) mod sent;
+pub(crate) mod set;
+pub(crate) mod space;
+pub(crate) mod stage;
+pub(crate) mod status;
+
+use std::time::Duration;
+
+use crate::base::time::Instant;
+use crate::error::PathErrorCode;
+use crate::id::PathId;
+use crate::path::challenge::{Challenge, Responses};
+use crate::path::cids::{LocalCids, Post, RemoteCids};
+use crate::path::loss::probe_after;
+use crate::path::route::Route;
+use crate::path::space::Space;
+use crate::path::stage::Stage;
+use crate::path::status::StatusPair;
+use crate::schedule::PathView;
+use crate::stats::PathStats;
+
+/// Packets that a probe timeout sends (RFC 9002 §6.2.4).
+const PROBES_PER_TIMEOUT: u8 = 2;
+
+/// A path of a connection.
+#[derive(Debug)]
+pub(crate) struct Path {
+    id: PathId,
+    stage: Stage,
+    pub(crate) local: LocalCids,
+    pub(crate) remote: RemoteCids,
+    pub(crate) status: StatusPair,
+    running: Option<Box<Running>>,
+    /// Our `PATH_ABANDON` frame, once decided.
+    abandon: Option<(PathErrorCode, Post)>,
+    peer_abandoned: bool,
+    pub(crate) counters: Counters,
+}
+
+/// What a path needs from its first packet on; nothing of it is there for a path that is only reserved (MP-330).
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) route: Route,
+    pub(crate) space: Space,
+    pub(crate) responses: Responses,
+    timeouts: u32,
+    probes_owed: u8,
+}
+
+/// Totals of a path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_lost: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) stream_bytes_sent: u64,
+    pub(crate) stream_bytes_received: u64,
+    pub(crate) probe_timeouts: u64,
+    pub(crate) suspected: u64,
+}
+
+/// What the connection knows that a path's timers need.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    /// The peer's `max_ack_delay`.
+    pub(crate) max_ack_delay: Duration,
+    /// Another path could carry what this one has in flight.
+    pub(crate) alternative: bool,
+}
+
+/// What a timer of a path asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// Run loss detection.
+    Loss,
+    /// The path is silent: hand its data to others.
+    Suspect,
+    /// Send probes (RFC 9002 §6.2).
+    Probe,
+    /// Send another challenge, or give up.
+    Validation,
+    /// The time for late packets is over.
+    Gone,
+}
+
+impl Path {
+    pub(crate) fn reserved(id: PathId) -> Self {
+        Self {
+            id,
+            stage: Stage::Reserved,
+            local: LocalCids::default(),
+            remote: RemoteCids::default(),
+            status: StatusPair::default(),
+            running: None,
+            abandon: None,
+            peer_abandoned: false,
+            counters: Counters::default(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> PathId {
+        self.id
+    }
+
+    pub(crate) fn stage(&self) -> &Stage {
+        &self.stage
+    }
+
+    pub(crate) fn running(&self) -> Option<&Running> {
+        self.running.as_deref()
+    }
+
+    #[inline]
+    pub(crate) fn running_mut(&mut self) -> Option<&mut Running> {
+        self.running.as_deref_mut()
+    }
+
+    /// The first packet: the path rides `route` and is to be validated, or is known to be good.
+    pub(crate) fn start(&mut self, route: Route, validation: Option<Challenge>) {
+        debug_assert!(matches!(self.stage, Stage::Reserved));
+        self.stage = validation.map_or(Stage::Open, |challenge| Stage::Probing(Box::new(challenge)));
+        self.running = Some(Box::new(Running {
+            route,
+            space: Space::default(),
+            responses: Responses::default(),
+            timeouts: 0,
+            probes_owed: 0,
+        }));
+    }
+
+    /// The challenge that waits for an answer.
+    pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
+        match &mut self.stage {
+            Stage::Probing(challenge) => Some(challenge),
+            _ => None,
+        }
+    }
+
+    /// Is a challenge or a response to leave now?
+    pub(crate) fn wants_validation(&self, now: Instant) -> bool {
+        if self.remote.current().is_none() || self.stage.is_abandoned() {
+            return false;
+        }
+        let Some(running) = &self.running else { return false };
+        let challenge = matches!(&self.stage, Stage::Probing(challenge) if challenge.is_due(now));
+        running.route.credit() > 0 && (challenge || running.responses.wants())
+    }
+
+    /// The peer answered a challenge. `true` if it was ours and the path is open now.
+    pub(crate) fn on_response(&mut self, data: [u8; 8], now: Instant) -> bool {
+        let Stage::Probing(challenge) = &self.stage else { return false };
+        let Some(span) = challenge.on_response(data, now) else { return false };
+        let Some(running) = &mut self.running else { return false };
+        running.route.on_validated();
+        running.route.rtt.on_initial_hint(span);
+        self.stage = Stage::Open;
+        self.status.announce();
+        true
+    }
+
+    /// Acknowledgements are overdue. `true` if that is news.
+    pub(crate) fn on_silent(&mut self, now: Instant) -> bool {
+        let news = matches!(self.stage, Stage::Open);
+        if news {
+            self.stage = Stage::Suspect { since: now };
+            self.counters.suspected += 1;
+        }
+        news
+    }
+
+    /// Something was acknowledged: the path works. `true` if it was suspect.
+    pub(crate) fn on_progress(&mut self) -> bool {
+        if let Some(running) = &mut self.running {
+            running.timeouts = 0;
+        }
+        let news = self.stage.is_suspect();
+        if news {
+            self.stage = Stage::Open;
+        }
+        news
+    }
+
+    /// Gives the path up, by our wish. `false` if it was given up before.
+    pub(crate) fn abandon(&mut self, code: PathErrorCode) -> bool {
+        if self.abandon.is_some() {
+            return false;
+        }
+        self.abandon = Some((code, Post::Queued));
+        self.stage = Stage::AbandonQueued { code };
+        true
+    }
+
+    /// The peer gave the path up; our reply is queued unless we said so before (MP-163). `true` if that is news.
+    pub(crate) fn on_peer_abandon(&mut self, until: Instant) -> bool {
+        let news = !self.peer_abandoned;
+        self.peer_abandoned = true;
+        let first = self.abandon.is_none();
+        if first {
+            self.abandon = Some((PathErrorCode::NO_ERROR, Post::Queued));
+        }
+        if news {
+            self.stage = Stage::Leaving { until };
+        }
+        news
+    }
+
+    /// The code of the `PATH_ABANDON` frame to send, if one is to be sent.
+    pub(crate) fn abandon_to_send(&self) -> Option<PathErrorCode> {
+        self.abandon.filter(|(_, post)| *post == Post::Queued).map(|(code, _)| code)
+    }
+
+    /// Our `PATH_ABANDON` left: no further packet on this path (MP-161).
+    pub(crate) fn on_abandon_sent(&mut self, until: Instant) {
+        if let Some((_, post)) = &mut self.abandon {
+            *post = Post::Sent;
+        }
+        self.stage = match self.stage {
+            Stage::Leaving { until: earlier } => Stage::Leaving { until: earlier.max(until) },
+            _ => Stage::Leaving { until },
+        };
+    }
+
+    /// Our `PATH_ABANDON` was acknowledged or lost (MP-221: an acknowledgement is not the peer's own frame).
+    pub(crate) fn on_abandon_settled(&mut self, acked: bool) {
+        if let Some((_, post)) = self.abandon.as_mut().filter(|(_, post)| *post != Post::Acked) {
+            *post = if acked { Post::Acked } else { Post::Queued };
+        }
+    }
+
+    /// Takes the running part away: the time for late packets is over.
+    pub(crate) fn stop(&mut self) -> Option<Box<Running>> {
+        self.running.take()
+    }
+
+    /// Both ends gave it up, both know, and nothing is kept: the ID may be forgotten.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.peer_abandoned && self.running.is_none() && matches!(self.abandon, Some((_, Post::Acked)))
+    }
+
+    pub(crate) fn is_peer_abandoned(&self) -> bool {
+        self.peer_abandoned
+    }
+
+    /// Has a packet been sent or received on it, ever?
+    pub(crate) fn was_used(&self) -> bool {
+        !matches!(self.stage, Stage::Reserved)
+    }
+
+    /// The earliest thing to be done for this path, and what.
+    pub(crate) fn alarm(&self, timing: Timing) -> Option<(Instant, Alarm)> {
+        if let Stage::Leaving { until } = self.stage {
+            return self.running.as_ref().map(|_| (until, Alarm::Gone));
+        }
+        let running = self.running.as_ref()?;
+        let mut alarms = [None; 4];
+        alarms[0] = running.space.loss_at().map(|at| (at, Alarm::Loss));
+        if let Stage::Probing(challenge) = &self.stage {
+            let blocked = self.remote.current().is_none() || running.route.credit() == 0;
+            alarms[3] = Some((challenge.deadline(blocked), Alarm::Validation));
+        } else {
+            let base = running.route.rtt.pto_base(timing.max_ack_delay);
+            alarms[1] = running.probe_at(base).map(|at| (at, Alarm::Probe));
+            if timing.alternative && matches!(self.stage, Stage::Open) {
+                alarms[2] = running.space.oldest_unheard_at().map(|at| (at + base, Alarm::Suspect));
+            }
+        }
+        alarms.into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    /// What the scheduler sees; `None` unless stream data may leave here.
+    pub(crate) fn view(&self, demand_bytes: u64, now: Instant) -> Option<PathView> {
+        if !self.stage.is_usable() || self.remote.current().is_none() {
+            return None;
+        }
+        let route = &self.running.as_ref()?.route;
+        let credit_short = route.credit() < u64::from(route.datagram_size());
+        Some(PathView {
+            id: self.id,
+            backup: self.status.is_backup(),
+            suspect: self.stage.is_suspect(),
+            rtt: route.rtt.smoothed(),
+            rtt_var: route.rtt.var(),
+            one_way_delay: route.rtt.smoothed() / 2,
+            delivery_rate: route.delivery_rate(),
+            window_left: if credit_short { 0 } else { route.window_left() },
+            in_flight: route.in_flight(),
+            queued: 0,
+            ready_at: route.ready_at(demand_bytes, now),
+            segment_size: route.datagram_size(),
+            loss_permille: route.loss_permille(),
+        })
+    }
+
+    /// The numbers for its owner; `None` for a path that was never used.
+    pub(crate) fn stats(&self) -> Option<PathStats> {
+        let route = &self.running.as_ref()?.route;
+        let sampled = route.rtt.has_sample();
+        Some(PathStats {
+            id: self.id,
+            route: route.id(),
+            stage: self.stage.shown(),
+            backup: self.status.is_backup(),
+            packets_sent: self.counters.packets_sent,
+            packets_received: self.counters.packets_received,
+            packets_lost: self.counters.packets_lost,
+            bytes_sent: self.counters.bytes_sent,
+            bytes_received: self.counters.bytes_received,
+            stream_bytes_sent: self.counters.stream_bytes_sent,
+            stream_bytes_received: self.counters.stream_bytes_received,
+            rtt_min: sampled.then(|| route.rtt.min()),
+            rtt_smoothed: sampled.then(|| route.rtt.smoothed()),
+            rtt_p99: route.rtt_p99(),
+            window: route.window(),
+            in_flight: route.in_flight(),
+            probe_timeouts: self.counters.probe_timeouts,
+            suspected: self.counters.suspected,
+        })
+    }
+}
+
+impl Running {
+    /// When the next probe leaves, `base` being the probe timeout (RFC 9002 §6.2.1).
+    fn probe_at(&self, base: Duration) -> Option<Instant> {
+        if self.probes_owed > 0 {
+            return None;
+        }
+        Some(self.space.last_eliciting_at()? + probe_after(base, self.timeouts))
+    }
+
+    /// The probe timeout fired.
+    pub(crate) fn on_probe_timeout(&mut self) {
+        self.timeouts = self.timeouts.saturating_add(1);
+        self.probes_owed = PROBES_PER_TIMEOUT;
+    }
+
+    /// Is a probe to leave?
+    pub(crate) fn owes_probe(&self) -> bool {
+        self.probes_owed > 0
+    }
+
+    /// Something ack-eliciting left, which serves as a probe.
+    pub(crate) fn on_probe_sent(&mut self) {
+        self.probes_owed = self.probes_owed.saturating_sub(1);
+    }
+
+    /// Probe timeouts in a row without progress.
+    pub(crate) fn timeouts(&self) -> u32 {
+        self.timeouts
+    }
+
+    /// The back-off is over for another reason than an acknowledgement (RFC 9002 §6.2.2).
+    pub(crate) fn reset_timeouts(&mut self) {
+        self.timeouts = 0;
+        self.probes_owed = 0;
+    }
+}

@@ -1,0 +1,413 @@
+//! What belongs to one 4-tuple and is forgotten when it changes (RFC 9000 §9.4).
+//!
+//! Owns validation, amplification credit, RTT, congestion control, pacing, datagram size and what the network said of
+//! segmentation. Decides how much may leave now; never what. The packet number space outlives it and is `Space`'s.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::base::address::RouteId;
+use crate::base::rate::Rate;
+use crate::base::time::{Instant, nanos};
+use crate::config::TransportConfig;
+use crate::congestion::{self, AnyController, Controller as _};
+use crate::path::pacer::Pacer;
+use crate::path::rtt::RttEstimator;
+use crate::path::space::{AckReport, LossReport};
+
+/// The smallest datagram size every route must carry (RFC 9000 §14).
+pub(crate) const DATAGRAM_SIZE_MIN: u16 = 1200;
+
+/// Bytes sent to an unproven address per byte received from it (RFC 9000 §8.1, MP-114).
+const AMPLIFICATION: u64 = 3;
+
+/// How long trains of one packet are used after the system refused segmentation.
+const SINGLES_FOR: Duration = Duration::from_secs(60);
+
+/// RTT samples are kept from 1 us to 1 min, with two significant digits.
+const RTT_US_MAX: u64 = 60_000_000;
+
+/// What may leave on a route now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Allowance {
+    /// So many bytes, at least one full packet.
+    Go { bytes: u64 },
+    /// Nothing before this time: pacing.
+    Wait { until: Instant },
+    /// Nothing before an acknowledgement: the window is full.
+    Window,
+    /// Nothing before something arrives: the peer's address is unproven and the credit is spent.
+    Credit,
+}
+
+/// One 4-tuple and all that was learned about it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    id: RouteId,
+    validated: bool,
+    received_bytes: u64,
+    unproven_sent_bytes: u64,
+    pub(crate) rtt: RttEstimator,
+    first_sample_at: Option<Instant>,
+    samples: Option<Box<Histogram<u32>>>,
+    congestion: AnyController,
+    pacer: Pacer,
+    in_flight: u64,
+    app_limited: bool,
+    delivery: Delivery,
+    loss_permille: u16,
+    datagram_size: u16,
+    train_packets_max: u16,
+    singles_until: Instant,
+}
+
+impl Route {
+    pub(crate) fn new(id: RouteId, config: &TransportConfig, validated: bool) -> Self {
+        Self {
+            id,
+            validated,
+            received_bytes: 0,
+            unproven_sent_bytes: 0,
+            rtt: RttEstimator::new(config.initial_rtt),
+            first_sample_at: None,
+            samples: config.rtt_distribution.then(histogram),
+            congestion: config.congestion.build(config.datagram_size),
+            pacer: Pacer::new(config.datagram_size),
+            in_flight: 0,
+            app_limited: true,
+            delivery: Delivery::default(),
+            loss_permille: 0,
+            datagram_size: config.datagram_size,
+            train_packets_max: config.train_packets_max.max(1),
+            singles_until: Instant::ZERO,
+        }
+    }
+
+    pub(crate) fn id(&self) -> RouteId {
+        self.id
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.id.remote()
+    }
+
+    /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
+    pub(crate) fn recognises(&mut self, id: &RouteId) -> bool {
+        let same = self.id.matches(id);
+        if same {
+            self.id.learn(id);
+        }
+        same
+    }
+
+    pub(crate) fn is_validated(&self) -> bool {
+        self.validated
+    }
+
+    /// The peer was shown to be at this address.
+    pub(crate) fn on_validated(&mut self) {
+        self.validated = true;
+    }
+
+    pub(crate) fn on_received(&mut self, bytes: usize) {
+        self.received_bytes += bytes as u64;
+    }
+
+    /// Bytes that may still be sent to an unproven address (RFC 9000 §8.1).
+    pub(crate) fn credit(&self) -> u64 {
+        if self.validated {
+            return u64::MAX;
+        }
+        (self.received_bytes * AMPLIFICATION).saturating_sub(self.unproven_sent_bytes)
+    }
+
+    /// Size of a full packet.
+    #[inline]
+    pub(crate) fn datagram_size(&self) -> u16 {
+        self.datagram_size
+    }
+
+    /// Most packets in the next train.
+    pub(crate) fn train_packets_max(&self, now: Instant) -> u16 {
+        if now < self.singles_until { 1 } else { self.train_packets_max }
+    }
+
+    #[inline]
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    pub(crate) fn window(&self) -> u64 {
+        self.congestion.window()
+    }
+
+    #[inline]
+    pub(crate) fn window_left(&self) -> u64 {
+        self.congestion.window().saturating_sub(self.in_flight)
+    }
+
+    /// When the pacer lets the next train go, if `demand_bytes` want to leave.
+    pub(crate) fn ready_at(&self, demand_bytes: u64, now: Instant) -> Instant {
+        let rate = self.pacing_rate();
+        let train = self.pacer.train_bytes(rate).min(demand_bytes).max(u64::from(self.datagram_size));
+        self.pacer.ready_at(train, rate, now)
+    }
+
+    /// What may leave now (RFC 9002 §7, §7.7; RFC 9000 §8.1).
+    pub(crate) fn allowance(&self, now: Instant) -> Allowance {
+        let packet = u64::from(self.datagram_size);
+        if self.credit() < packet {
+            return Allowance::Credit;
+        }
+        if self.window_left() < packet {
+            return Allowance::Window;
+        }
+        let paced = self.pacer.allowance(self.pacing_rate(), now);
+        if paced < packet {
+            return Allowance::Wait { until: self.pacer.ready_at(packet, self.pacing_rate(), now) };
+        }
+        Allowance::Go { bytes: paced.min(self.window_left()).min(self.credit()) }
+    }
+
+    fn pacing_rate(&self) -> Rate {
+        self.congestion.pacing_rate(self.rtt.smoothed()).unwrap_or(Rate::UNLIMITED)
+    }
+
+    /// A datagram left: `bytes` of UDP payload, of which `counted` count in flight.
+    pub(crate) fn on_sent(&mut self, bytes: u64, counted: u64, last_number: u64, now: Instant) {
+        if !self.validated {
+            self.unproven_sent_bytes += bytes;
+        }
+        if counted > 0 {
+            self.in_flight += counted;
+            self.pacer.on_sent(counted, self.pacing_rate(), now);
+            self.congestion.on_sent(&congestion::Sent {
+                now,
+                bytes: counted,
+                in_flight_after: self.in_flight,
+                last_packet_number: last_number,
+            });
+        }
+    }
+
+    /// Whether something other than the window or the pacer holds the sender back (RFC 9002 §7.8).
+    pub(crate) fn set_app_limited(&mut self, app_limited: bool) {
+        self.app_limited = app_limited;
+    }
+
+    /// An acknowledgement measured a round trip (RFC 9002 §5).
+    pub(crate) fn on_rtt_sample(
+        &mut self,
+        latest: Duration,
+        ack_delay: Duration,
+        max_ack_delay: Option<Duration>,
+        now: Instant,
+    ) {
+        self.rtt.on_sample(latest, ack_delay, max_ack_delay);
+        self.first_sample_at = self.first_sample_at.or(Some(now));
+        if let Some(samples) = &mut self.samples {
+            samples.saturating_record((nanos(latest) / 1_000).clamp(1, RTT_US_MAX));
+        }
+    }
+
+    /// Packets were acknowledged.
+    pub(crate) fn on_acked(&mut self, report: &AckReport, sampled: bool, next_number: u64, now: Instant) {
+        let before = self.in_flight;
+        debug_assert!(report.bytes <= before, "acknowledged more than was in flight");
+        self.in_flight -= report.bytes.min(before);
+        self.loss_permille -= self.loss_permille.div_ceil(64).min(self.loss_permille);
+        let newest_sent_at = report.newest_sent_at.unwrap_or(now);
+        self.delivery.on_acked(report.bytes, newest_sent_at, now);
+        self.congestion.on_acked(&congestion::Acked {
+            now,
+            bytes: report.bytes,
+            packets: report.packets,
+            in_flight_before: before,
+            in_flight_after: self.in_flight,
+            largest_acked: report.largest,
+            newest_sent_at,
+            next_packet_number: next_number,
+            rtt_latest: sampled.then(|| self.rtt.latest()),
+            rtt_smoothed: self.rtt.smoothed(),
+            rtt_min: self.rtt.min(),
+            app_limited: self.app_limited,
+        });
+    }
+
+    /// Packets were lost. Returns whether it was persistent congestion (RFC 9002 §7.6).
+    pub(crate) fn on_lost(&mut self, report: &LossReport, persistent: bool, now: Instant) {
+        debug_assert!(report.bytes <= self.in_flight, "lost more than was in flight");
+        self.in_flight -= report.bytes.min(self.in_flight);
+        let more = 16 * report.packets.min(62) as u16;
+        self.loss_permille = (self.loss_permille + more).min(1000);
+        if persistent {
+            self.rtt.on_persistent_congestion();
+        }
+        self.congestion.on_congestion(&congestion::Congestion {
+            now,
+            sent_at: report.newest_sent_at,
+            lost_bytes: report.bytes,
+            in_flight_after: self.in_flight,
+            persistent,
+            ecn: false,
+        });
+    }
+
+    /// Was there an RTT sample before `at`? Losses before the first one prove no persistent congestion.
+    pub(crate) fn sampled_before(&self, at: Instant) -> bool {
+        self.first_sample_at.is_some_and(|first| first <= at)
+    }
+
+    /// Packets leave the books without a verdict on the network: their space is gone.
+    pub(crate) fn on_discarded(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.in_flight);
+        self.in_flight -= bytes.min(self.in_flight);
+    }
+
+    /// The system refused to segment a train for this route; the train itself was sent in single datagrams.
+    pub(crate) fn on_no_segmentation(&mut self, now: Instant) {
+        self.singles_until = now + SINGLES_FOR;
+    }
+
+    /// A datagram did not fit the interface: only the size every route must carry is safe.
+    pub(crate) fn on_too_big(&mut self) {
+        self.datagram_size = DATAGRAM_SIZE_MIN;
+        self.pacer.on_datagram_size(DATAGRAM_SIZE_MIN);
+        self.congestion.on_datagram_size(DATAGRAM_SIZE_MIN);
+    }
+
+    /// The peer takes datagrams of this size at most (RFC 9000 §18.2, `max_udp_payload_size`).
+    pub(crate) fn on_peer_maximum(&mut self, bytes: u64) {
+        let size = bytes.clamp(u64::from(DATAGRAM_SIZE_MIN), u64::from(self.datagram_size)) as u16;
+        if size != self.datagram_size {
+            self.datagram_size = size;
+            self.pacer.on_datagram_size(size);
+            self.congestion.on_datagram_size(size);
+        }
+    }
+
+    /// Bytes per second lately delivered; 0 while unknown.
+    pub(crate) fn delivery_rate(&self) -> u64 {
+        self.delivery.rate
+    }
+
+    /// Packets lost of the last thousand or so.
+    pub(crate) fn loss_permille(&self) -> u16 {
+        self.loss_permille
+    }
+
+    /// The 99th percentile of RTT samples, where they are kept.
+    pub(crate) fn rtt_p99(&self) -> Option<Duration> {
+        let samples = self.samples.as_ref().filter(|samples| !samples.is_empty())?;
+        Some(Duration::from_micros(samples.value_at_quantile(0.99)))
+    }
+}
+
+fn histogram() -> Box<Histogram<u32>> {
+    Box::new(Histogram::new_with_bounds(1, RTT_US_MAX, 2).expect("bounds are constants"))
+}
+
+/// How fast a route delivers, measured over rounds: from one packet's departure to its acknowledgement.
+#[derive(Debug, Default)]
+struct Delivery {
+    round_from: Instant,
+    round_bytes: u64,
+    rate: u64,
+}
+
+impl Delivery {
+    fn on_acked(&mut self, bytes: u64, newest_sent_at: Instant, now: Instant) {
+        self.round_bytes += bytes;
+        if newest_sent_at < self.round_from {
+            return;
+        }
+        let span = now.since(self.round_from);
+        if self.round_from > Instant::ZERO && !span.is_zero() {
+            let rate = Rate::of(self.round_bytes, span).bytes_per_second();
+            // Rise at once, sink slowly: a round with little to send says little about the route.
+            self.rate = rate.max(self.rate - self.rate / 8);
+        }
+        self.round_from = now;
+        self.round_bytes = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::address::LocalId;
+
+    fn route(validated: bool) -> Route {
+        let id = RouteId::new(LocalId(0), "127.0.0.1:1".parse().unwrap(), "127.0.0.2:2".parse().unwrap());
+        Route::new(id, &TransportConfig::default(), validated)
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    #[test]
+    fn an_unproven_peer_gets_three_times_what_it_sent() {
+        let mut route = route(false);
+        assert_eq!(route.allowance(at(0)), Allowance::Credit);
+        route.on_received(1200);
+        assert_eq!(route.credit(), 3600);
+        route.on_sent(2400, 2400, 1, at(0));
+        assert_eq!(route.credit(), 1200);
+        route.on_sent(1, 0, 2, at(0));
+        assert_eq!(route.allowance(at(0)), Allowance::Credit);
+        route.on_validated();
+        assert!(matches!(route.allowance(at(0)), Allowance::Go { .. }));
+    }
+
+    #[test]
+    fn a_full_window_waits_for_acknowledgements() {
+        let mut route = route(true);
+        let window = route.window();
+        route.on_sent(window, window, 9, at(0));
+        assert_eq!(route.allowance(at(1000)), Allowance::Window);
+        let report = AckReport { bytes: window, packets: 10, ..AckReport::default() };
+        route.on_acked(&report, false, 10, at(1000));
+        assert_eq!(route.in_flight(), 0);
+        assert!(matches!(route.allowance(at(1000)), Allowance::Go { .. }));
+    }
+
+    #[test]
+    fn acknowledgements_and_other_small_packets_cost_no_window() {
+        let mut route = route(true);
+        route.on_sent(60, 0, 0, at(0));
+        assert_eq!(route.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_datagram_too_big_falls_back_to_the_size_every_route_carries() {
+        let mut route = route(true);
+        route.datagram_size = 1452;
+        route.on_peer_maximum(1300);
+        assert_eq!(route.datagram_size(), 1300);
+        route.on_peer_maximum(65_527);
+        assert_eq!(route.datagram_size(), 1300);
+        route.on_too_big();
+        assert_eq!(route.datagram_size(), DATAGRAM_SIZE_MIN);
+    }
+
+    #[test]
+    fn without_segmentation_trains_are_single_packets_for_a_minute() {
+        let mut route = route(true);
+        route.on_no_segmentation(at(0));
+        assert_eq!(route.train_packets_max(at(59_999)), 1);
+        assert_eq!(route.train_packets_max(at(60_000)), 64);
+    }
+
+    #[test]
+    fn delivery_is_measured_over_whole_rounds() {
+        let mut delivery = Delivery::default();
+        delivery.on_acked(1000, at(1), at(10));
+        assert_eq!(delivery.rate, 0, "nothing to compare with yet");
+        delivery.on_acked(50_000, at(9), at(15));
+        delivery.on_acked(50_000, at(10), at(20));
+        assert_eq!(delivery.rate, 10_000_000, "100,000 bytes in 10 ms");
+    }
+}

@@ -1,0 +1,488 @@
+//! All paths of one connection: which IDs exist, which may be opened, what the peers agreed.
+//!
+//! Owns the limits on path IDs, the memory of abandoned ones, and the frames that belong to no single path. Each path's
+//! own state is `Path`'s; packets and keys are the connection's.
+
+use smallvec::SmallVec;
+
+use crate::base::ranges::RangeSet;
+use crate::base::time::Instant;
+use crate::error::{PathErrorCode, TransportError};
+use crate::id::{PathId, Role};
+use crate::path::cids::Post;
+use crate::path::stage::Stage;
+use crate::path::{Path, Timing};
+use crate::schedule::PathView;
+use crate::turn::Turn;
+use crate::wire::cursor::Writer;
+use crate::wire::frame::{Frame, NewConnectionId};
+use crate::wire::receipt::{Receipt, ReceiptKind, Receipts};
+
+/// Paths that one connection ever shows to a scheduler without an allocation.
+pub(crate) type Views = SmallVec<[PathView; 8]>;
+
+/// Why a path cannot be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenPathError {
+    /// Only clients open paths (MP-100).
+    ServerCannotOpen,
+    /// One of the ends did not offer the extension.
+    NotNegotiated,
+    /// The handshake is not confirmed yet.
+    NotConfirmed,
+    /// The peer allows no further path now; it was told that we want one (`PATHS_BLOCKED`).
+    PeerLimit,
+    /// Our own limit (`max_paths`) is reached.
+    OwnLimit,
+    /// The connection is closing.
+    Closing,
+}
+
+impl std::fmt::Display for OpenPathError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ServerCannotOpen => "only the client opens paths",
+            Self::NotNegotiated => "the peer does not speak multipath QUIC",
+            Self::NotConfirmed => "the handshake is not confirmed yet",
+            Self::PeerLimit => "the peer allows no further path",
+            Self::OwnLimit => "the limit on paths is reached",
+            Self::Closing => "the connection is closing",
+        })
+    }
+}
+
+impl std::error::Error for OpenPathError {}
+
+/// The paths of a connection, ascending by ID.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    role: Role,
+    list: Vec<Path>,
+    /// IDs that lived and are forgotten (MP-176).
+    forgotten: RangeSet,
+    /// Both ends offered the extension and the handshake is complete.
+    multipath: bool,
+    /// The highest path ID that we announced, and how far that announcement has come.
+    our_limit: u64,
+    our_limit_post: Post,
+    /// How many paths we want to be able to have open at once.
+    paths_max: u64,
+    peer_limit: u64,
+    peer_initial_limit: u64,
+    /// `active_connection_id_limit` of the peer.
+    peer_cid_limit: u64,
+    /// `PATHS_BLOCKED`: the limit that stopped us, and how far the frame has come.
+    blocked_at: Option<(u64, Post)>,
+    opened: u64,
+}
+
+impl Paths {
+    /// Path 0 only, not started. `paths_max` is the number of paths we would like to have at once.
+    pub(crate) fn new(role: Role, paths_max: u32) -> Self {
+        let paths_max = u64::from(paths_max.max(1));
+        Self {
+            role,
+            list: vec![Path::reserved(PathId::ZERO)],
+            forgotten: RangeSet::new(),
+            multipath: false,
+            our_limit: paths_max - 1,
+            our_limit_post: Post::Acked,
+            paths_max,
+            peer_limit: 0,
+            peer_initial_limit: 0,
+            peer_cid_limit: 2,
+            blocked_at: None,
+            opened: 1,
+        }
+    }
+
+    /// Both ends offered the extension; `peer_limit` is the peer's `initial_max_path_id` (MP-013).
+    pub(crate) fn on_negotiated(&mut self, peer_limit: u64) {
+        self.multipath = true;
+        self.peer_limit = peer_limit;
+        self.peer_initial_limit = peer_limit;
+    }
+
+    /// The peer's `active_connection_id_limit`, which counts per path (MP-014).
+    pub(crate) fn on_peer_cid_limit(&mut self, limit: u64) {
+        self.peer_cid_limit = limit;
+    }
+
+    pub(crate) fn is_multipath(&self) -> bool {
+        self.multipath
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, id: PathId) -> Option<&Path> {
+        self.list.iter().find(|path| path.id() == id)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, id: PathId) -> Option<&mut Path> {
+        self.list.iter_mut().find(|path| path.id() == id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Path> {
+        self.list.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Path> {
+        self.list.iter_mut()
+    }
+
+    /// The IDs of all paths that exist.
+    pub(crate) fn ids(&self) -> SmallVec<[PathId; 8]> {
+        self.list.iter().map(Path::id).collect()
+    }
+
+    /// Paths ever opened.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    pub(crate) fn count_opened(&mut self) {
+        self.opened += 1;
+    }
+
+    /// Is there a usable, unsuspicious path besides `id`?
+    pub(crate) fn has_alternative(&self, id: PathId) -> bool {
+        self.list.iter().any(|path| path.id() != id && matches!(path.stage(), Stage::Open))
+    }
+
+    /// The best path for what may go anywhere and must arrive: open before suspect, lowest RTT first.
+    pub(crate) fn best(&self, besides: Option<PathId>) -> Option<PathId> {
+        let usable = self.list.iter().filter(|path| {
+            Some(path.id()) != besides && path.stage().is_usable() && path.remote.current().is_some()
+        });
+        usable
+            .min_by_key(|path| {
+                let rtt = path.running().map(|running| running.route.rtt.smoothed());
+                (path.stage().is_suspect(), path.status.is_backup(), rtt, path.id())
+            })
+            .map(Path::id)
+    }
+
+    /// Mints connection IDs for every path that may be used and has too few, lowest path first (MP-058, MP-059).
+    ///
+    /// Bounded by our own limit whatever the peer allows (MP-335).
+    pub(crate) fn reserve(&mut self, turn: &mut Turn<'_>) {
+        if self.multipath {
+            for id in 0..=self.our_limit.min(self.peer_limit) {
+                if let Ok(id) = u32::try_from(id)
+                    && let Some(path) = self.entry(PathId(id))
+                    && !path.stage().is_abandoned()
+                {
+                    let in_use = path.was_used();
+                    let limit = self.peer_cid_limit;
+                    let path = self.get_mut(PathId(id)).expect("entry made it");
+                    path.local.fill(turn, PathId(id), in_use, limit);
+                }
+            }
+        } else {
+            let limit = self.peer_cid_limit;
+            self.list[0].local.fill(turn, PathId::ZERO, true, limit);
+        }
+    }
+
+    /// The path `id`, made if it may exist (within our limit, never abandoned).
+    fn entry(&mut self, id: PathId) -> Option<&mut Path> {
+        if u64::from(id.0) > self.our_limit || self.forgotten.contains(u64::from(id.0)) {
+            return None;
+        }
+        let at = self.list.partition_point(|path| path.id() < id);
+        if self.list.get(at).is_none_or(|path| path.id() != id) {
+            self.list.insert(at, Path::reserved(id));
+        }
+        self.list.get_mut(at)
+    }
+
+    /// The lowest ID that can be opened now (MP-060, MP-101).
+    pub(crate) fn take_unused(&mut self) -> Result<PathId, OpenPathError> {
+        if self.role == Role::Server {
+            return Err(OpenPathError::ServerCannotOpen);
+        }
+        if !self.multipath {
+            return Err(OpenPathError::NotNegotiated);
+        }
+        let limit = self.our_limit.min(self.peer_limit);
+        let unused = (0..=limit).filter_map(|id| u32::try_from(id).ok().map(PathId)).find(|&id| {
+            let exists = self.get(id).map(Path::was_used);
+            exists != Some(true) && !self.forgotten.contains(u64::from(id.0))
+        });
+        match unused {
+            Some(id) => {
+                self.entry(id);
+                Ok(id)
+            }
+            None if self.our_limit <= self.peer_limit => Err(OpenPathError::OwnLimit),
+            None => {
+                if self.blocked_at.is_none_or(|(limit, _)| limit != self.peer_limit) {
+                    self.blocked_at = Some((self.peer_limit, Post::Queued));
+                }
+                Err(OpenPathError::PeerLimit)
+            }
+        }
+    }
+
+    /// The path that a frame names, if it can still be processed (MP-201, MP-202, MP-204).
+    pub(crate) fn named(&mut self, id: u64) -> Result<Option<&mut Path>, TransportError> {
+        if id > self.our_limit {
+            return Err(TransportError::protocol_violation("path ID above the limit"));
+        }
+        Ok(u32::try_from(id).ok().and_then(|id| self.entry(PathId(id))))
+    }
+
+    /// NEW_CONNECTION_ID and `PATH_NEW_CONNECTION_ID` (MP-063 to MP-065, MP-230).
+    pub(crate) fn on_new_cid(
+        &mut self,
+        turn: &mut Turn<'_>,
+        frame: &NewConnectionId,
+    ) -> Result<(), TransportError> {
+        let elsewhere = |path: &Path| u64::from(path.id().0) != frame.path && path.remote.holds(&frame.cid);
+        if self.list.iter().any(elsewhere) {
+            return Err(TransportError::protocol_violation("one connection ID for two paths"));
+        }
+        match self.named(frame.path)? {
+            Some(path) if !path.stage().is_abandoned() => path.remote.on_new(turn, frame),
+            _ => Ok(()),
+        }
+    }
+
+    /// RETIRE_CONNECTION_ID and `PATH_RETIRE_CONNECTION_ID` (MP-068, MP-075).
+    pub(crate) fn on_retire_cid(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: u64,
+        sequence: u64,
+        carried_by: &[u8],
+    ) -> Result<(), TransportError> {
+        match self.named(id)? {
+            Some(path) if !path.stage().is_abandoned() => path.local.on_retire(turn, sequence, carried_by)?,
+            _ => return Ok(()),
+        }
+        self.reserve(turn);
+        Ok(())
+    }
+
+    /// The peer lets us open more paths (MP-240 to MP-242).
+    pub(crate) fn on_max_path_id(&mut self, maximum: u64) -> Result<(), TransportError> {
+        if maximum > u64::from(u32::MAX) || maximum < self.peer_initial_limit {
+            return Err(TransportError::protocol_violation("MAX_PATH_ID out of range"));
+        }
+        if maximum > self.peer_limit {
+            self.peer_limit = maximum;
+            self.blocked_at = None;
+        }
+        Ok(())
+    }
+
+    /// `PATH_STATUS_*`. `true` if the advice changed.
+    pub(crate) fn on_status(&mut self, id: u64, sequence: u64, backup: bool) -> Result<bool, TransportError> {
+        let path = self.named(id)?.filter(|path| !path.stage().is_abandoned());
+        Ok(path.is_some_and(|path| path.status.on_frame(sequence, backup)))
+    }
+
+    /// `PATHS_BLOCKED` informs only (MP-250, MP-251).
+    pub(crate) fn on_paths_blocked(&mut self, maximum: u64) -> Result<(), TransportError> {
+        self.named(maximum).map(|_| ())
+    }
+
+    /// `PATH_CIDS_BLOCKED` informs only (MP-251, MP-252).
+    pub(crate) fn on_cids_blocked(&mut self, id: u64, next_sequence: u64) -> Result<(), TransportError> {
+        match self.named(id)? {
+            Some(path) if !path.stage().is_abandoned() && next_sequence > path.local.next_sequence() => {
+                Err(TransportError::protocol_violation("PATH_CIDS_BLOCKED beyond what was issued"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The peer gave a path up (MP-163, MP-165). The ID if that is news.
+    pub(crate) fn on_peer_abandon(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: u64,
+        until: Instant,
+    ) -> Result<Option<PathId>, TransportError> {
+        let Some(path) = self.named(id)? else { return Ok(None) };
+        if !path.on_peer_abandon(until) {
+            return Ok(None);
+        }
+        path.remote.drop_all(turn);
+        Ok(Some(path.id()))
+    }
+
+    /// Gives up `id`. `false` if that was done before or there is no such path.
+    pub(crate) fn abandon(&mut self, id: PathId, code: PathErrorCode) -> bool {
+        self.get_mut(id).is_some_and(|path| path.abandon(code))
+    }
+
+    /// Forgets paths that both ends gave up, and lets the peer use one more ID for each (MP-180). Returns their IDs.
+    pub(crate) fn forget_finished(&mut self, turn: &mut Turn<'_>) -> SmallVec<[PathId; 2]> {
+        let mut gone = SmallVec::<[PathId; 2]>::new();
+        self.list.retain_mut(|path| {
+            if !path.is_finished() {
+                return true;
+            }
+            path.local.release(turn);
+            gone.push(path.id());
+            false
+        });
+        for id in gone.iter().copied() {
+            self.forgotten.insert(u64::from(id.0)..u64::from(id.0) + 1);
+            if self.our_limit < u64::from(u32::MAX) {
+                self.our_limit += 1;
+                self.our_limit_post = Post::Queued;
+            }
+        }
+        if !gone.is_empty() {
+            self.reserve(turn);
+        }
+        gone
+    }
+
+    /// Takes back every connection ID: the connection is gone.
+    pub(crate) fn release(&mut self, turn: &mut Turn<'_>) {
+        for path in &mut self.list {
+            path.local.release(turn);
+            path.remote.drop_all(turn);
+        }
+    }
+
+    /// Has any path a frame to send that may travel on any path?
+    pub(crate) fn wants_frames(&self) -> bool {
+        let queued = |post: &Post| *post == Post::Queued;
+        queued(&self.our_limit_post)
+            || self.blocked_at.as_ref().is_some_and(|(_, post)| queued(post))
+            || self.list.iter().any(|path| {
+                path.abandon_to_send().is_some()
+                    || !path.stage().is_abandoned()
+                        && (path.local.wants() || path.remote.wants() || path.status.wants())
+            })
+    }
+
+    /// Writes those frames on path `on` as far as there is room. Returns the paths whose `PATH_ABANDON` was written.
+    ///
+    /// That of a path goes on another one if there is one (MP-162).
+    pub(crate) fn write_frames(
+        &mut self,
+        w: &mut Writer<'_>,
+        receipts: &mut Receipts,
+        on: PathId,
+    ) -> SmallVec<[PathId; 2]> {
+        let mut abandoned = SmallVec::new();
+        let alone = self.best(Some(on)).is_none();
+        self.write_limits(w, receipts);
+        let plain = !self.multipath;
+        for path in &mut self.list {
+            let id = path.id();
+            if let Some(code) = path.abandon_to_send()
+                && (id != on || alone)
+            {
+                let frame = Frame::PathAbandon { path: u64::from(id.0), code: code.0 };
+                if frame.len() <= w.remaining() {
+                    frame.write(w);
+                    receipts.push(Receipt::path_abandon(id));
+                    abandoned.push(id);
+                }
+            }
+            if !path.stage().is_abandoned() {
+                path.local.write(w, receipts, id, plain);
+                path.remote.write(w, receipts, id, plain);
+                if path.status.wants() {
+                    path.status.write(w, receipts, id);
+                }
+            }
+        }
+        abandoned
+    }
+
+    fn write_limits(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts) {
+        let frame = Frame::MaxPathId(self.our_limit);
+        if self.our_limit_post == Post::Queued && frame.len() <= w.remaining() {
+            frame.write(w);
+            receipts.push(Receipt::max_path_id(self.our_limit));
+            self.our_limit_post = Post::Sent;
+        }
+        if let Some((limit, post)) = &mut self.blocked_at
+            && *post == Post::Queued
+            && Frame::PathsBlocked(*limit).len() <= w.remaining()
+        {
+            Frame::PathsBlocked(*limit).write(w);
+            receipts.push(Receipt::paths_blocked(*limit));
+            *post = Post::Sent;
+        }
+    }
+
+    /// A frame of ours was acknowledged (`acked`), or is to be sent again if that still makes sense.
+    pub(crate) fn on_settled(&mut self, receipt: &Receipt, acked: bool) {
+        let post = if acked { Post::Acked } else { Post::Queued };
+        match receipt.kind() {
+            ReceiptKind::MaxPathId if receipt.value() == self.our_limit && self.our_limit_post == Post::Sent => {
+                self.our_limit_post = post;
+            }
+            ReceiptKind::PathsBlocked => {
+                if let Some((limit, state)) = &mut self.blocked_at
+                    && *limit == receipt.value()
+                    && *state == Post::Sent
+                {
+                    *state = post;
+                }
+            }
+            ReceiptKind::PathAbandon => {
+                if let Some(path) = self.get_mut(receipt.path()) {
+                    path.on_abandon_settled(acked);
+                }
+            }
+            ReceiptKind::PathStatus => {
+                if let Some(path) = self.get_mut(receipt.path()) {
+                    path.status.on_settled(receipt.value(), acked);
+                }
+            }
+            ReceiptKind::NewConnectionId => {
+                if let Some(path) = self.get_mut(receipt.path()) {
+                    let settle = if acked { crate::path::cids::LocalCids::on_acked } else { crate::path::cids::LocalCids::on_lost };
+                    settle(&mut path.local, receipt.value());
+                }
+            }
+            ReceiptKind::RetireConnectionId => {
+                if let Some(path) = self.get_mut(receipt.path()) {
+                    let settle = if acked { crate::path::cids::RemoteCids::on_acked } else { crate::path::cids::RemoteCids::on_lost };
+                    settle(&mut path.remote, receipt.value());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the scheduler sees.
+    pub(crate) fn views(&self, demand_bytes: u64, now: Instant) -> Views {
+        self.list.iter().filter_map(|path| path.view(demand_bytes, now)).collect()
+    }
+
+    /// The earliest alarm of all paths.
+    pub(crate) fn deadline(&self, max_ack_delay: std::time::Duration) -> Option<Instant> {
+        let alarms = self.list.iter().filter_map(|path| path.alarm(self.timing(path.id(), max_ack_delay)));
+        let acks = self.list.iter().filter_map(|path| path.running()?.space.acks.deadline());
+        alarms.map(|(at, _)| at).chain(acks).min()
+    }
+
+    pub(crate) fn timing(&self, id: PathId, max_ack_delay: std::time::Duration) -> Timing {
+        Timing { max_ack_delay, alternative: self.has_alternative(id) }
+    }
+
+    /// Checks what must always hold; for audits.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        if self.list.len() as u64 > self.paths_max + 64 {
+            return Err(format!("{} paths kept for a limit of {}", self.list.len(), self.paths_max));
+        }
+        if !self.list.is_sorted_by_key(Path::id) {
+            return Err("paths out of order".to_owned());
+        }
+        self.list.iter().try_for_each(|path| match path.running() {
+            Some(running) => running.space.audit().map_err(|error| format!("{:?}: {error}", path.id())),
+            None => Ok(()),
+        })
+    }
+}

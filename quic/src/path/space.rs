@@ -1,0 +1,299 @@
+//! One packet number space: what was sent, what was received, what is lost.
+//!
+//! Owns the `SentRing` and the `Acks` of one path (or of the Initial or Handshake level) and loss detection over them.
+//! Knows no addresses and no windows; the route's estimates come in as arguments. Receipts of settled packets are
+//! handed to a sink, since only the connection knows whose they are.
+
+use std::time::Duration;
+
+use crate::base::time::Instant;
+use crate::crypto::phase::PhaseMark;
+use crate::error::TransportError;
+use crate::path::acks::Acks;
+use crate::path::loss::{self, Verdict};
+use crate::path::sent::{Departure, Fate, Sent, SentRing};
+use crate::wire::frame_ack::Ack;
+use crate::wire::receipt::{Receipt, Receipts};
+
+/// Packet numbers between two that are left out on purpose, at least.
+const SKIP_EVERY: u64 = 1 << 10;
+
+/// What happened to a frame's packet, for the room that owns the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Acked,
+    Lost,
+    /// Neither, but its path is suspect: send the content again elsewhere.
+    Overdue,
+}
+
+/// A packet number space.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) acks: Acks,
+    pub(crate) phase: PhaseMark,
+    sent: SentRing,
+    largest_acked: Option<u64>,
+    /// No outstanding packet lies below.
+    settled_below: u64,
+    /// When the oldest packet below an acknowledged one counts as lost.
+    loss_at: Option<Instant>,
+    last_eliciting_at: Option<Instant>,
+    /// First and last ack-eliciting packet of the run of losses at the old end.
+    lost_run: Option<(Instant, Instant)>,
+    next_skip: u64,
+}
+
+/// What one acknowledgement frame changed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AckReport {
+    /// Newly acknowledged packets that counted in flight.
+    pub(crate) packets: u64,
+    pub(crate) bytes: u64,
+    /// Newly acknowledged packets of any kind.
+    pub(crate) newly_acked: u64,
+    /// When the newest of them was sent.
+    pub(crate) newest_sent_at: Option<Instant>,
+    /// Send time of the frame's largest packet, if that was newly acknowledged and an ack-eliciting packet was too: an
+    /// RTT sample (RFC 9002 §5.1).
+    pub(crate) sample_from: Option<Instant>,
+    /// Packets declared lost that were not.
+    pub(crate) spurious: u64,
+    /// The largest packet number acknowledged so far.
+    pub(crate) largest: u64,
+}
+
+/// What one pass of loss detection found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LossReport {
+    pub(crate) packets: u64,
+    /// Of packets that counted in flight.
+    pub(crate) bytes: u64,
+    pub(crate) newest_sent_at: Instant,
+    /// Ack-eliciting losses with nothing acknowledged between span these two times.
+    pub(crate) run: Option<(Instant, Instant)>,
+}
+
+impl Space {
+    /// The number of the next packet; now and then one is left out, at random (RFC 9000 §21.4).
+    #[inline]
+    pub(crate) fn next_number(&mut self, draw: impl FnOnce(u64) -> u64, now: Instant) -> u64 {
+        let next = self.sent.next_number();
+        if next < self.next_skip {
+            return next;
+        }
+        let first = self.next_skip == 0;
+        self.next_skip = next + SKIP_EVERY + draw(SKIP_EVERY);
+        if !first {
+            self.sent.skip(now);
+        }
+        self.sent.next_number()
+    }
+
+    /// The number of the next packet, none ever left out.
+    pub(crate) fn peek_number(&self) -> u64 {
+        self.sent.next_number()
+    }
+
+    pub(crate) fn largest_acked(&self) -> Option<u64> {
+        self.largest_acked
+    }
+
+    #[inline]
+    pub(crate) fn on_sent(&mut self, departure: Departure, receipts: &Receipts) {
+        if departure.eliciting {
+            self.last_eliciting_at = Some(departure.at);
+        }
+        self.sent.push(departure, receipts);
+    }
+
+    /// Bytes of this space in flight.
+    #[inline]
+    pub(crate) fn in_flight_bytes(&self) -> u64 {
+        self.sent.in_flight_bytes()
+    }
+
+    /// Are packets outstanding that ask for an acknowledgement?
+    #[inline]
+    pub(crate) fn awaits_ack(&self) -> bool {
+        self.sent.has_eliciting()
+    }
+
+    /// Takes in an acknowledgement: settles packets, hands their receipts to `sink`.
+    ///
+    /// # Errors
+    /// A packet that was never sent is a protocol violation (RFC 9000 §13.1, MP-211).
+    pub(crate) fn on_ack(
+        &mut self,
+        ack: &Ack<'_>,
+        mut sink: impl FnMut(&Receipt, Outcome),
+    ) -> Result<AckReport, TransportError> {
+        if ack.largest >= self.sent.next_number() {
+            return Err(TransportError::protocol_violation("acknowledged a packet that was never sent"));
+        }
+        let mut report = AckReport::default();
+        let mut eliciting = false;
+        for range in ack.ranges() {
+            let (low, high) = (*range.start().max(&self.sent.base()), *range.end());
+            if high < self.sent.base() {
+                break;
+            }
+            for number in low..=high {
+                let Some(sent) = self.sent.get(number).copied() else { continue };
+                match sent.fate {
+                    Fate::Acked => continue,
+                    Fate::Skipped => {
+                        return Err(TransportError::protocol_violation("acknowledged a packet number left out"));
+                    }
+                    Fate::Lost => report.spurious += 1,
+                    Fate::Outstanding => report.on_outstanding(&sent),
+                }
+                eliciting |= sent.eliciting;
+                report.newly_acked += 1;
+                report.newest_sent_at = report.newest_sent_at.max(Some(sent.at));
+                if number == ack.largest {
+                    report.sample_from = Some(sent.at);
+                }
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Acked));
+                self.sent.settle(number, Fate::Acked);
+            }
+        }
+        if !eliciting {
+            report.sample_from = None;
+        }
+        self.largest_acked = self.largest_acked.max(Some(ack.largest));
+        report.largest = self.largest_acked.unwrap_or(ack.largest);
+        Ok(report)
+    }
+
+    /// Declares lost what is (RFC 9002 §6.1); `delay` is the route's loss delay, `keep` how long lost packets are
+    /// remembered for late acknowledgements.
+    pub(crate) fn detect_lost(
+        &mut self,
+        delay: Duration,
+        keep: Duration,
+        now: Instant,
+        mut sink: impl FnMut(&Receipt, Outcome),
+    ) -> LossReport {
+        let mut report = LossReport::default();
+        self.loss_at = None;
+        if let Some(largest) = self.largest_acked {
+            let mut number = self.settled_below.max(self.sent.base());
+            while number <= largest {
+                let Some(sent) = self.sent.get(number).copied() else { break };
+                match sent.fate {
+                    Fate::Acked if sent.eliciting => self.lost_run = None,
+                    Fate::Acked | Fate::Skipped | Fate::Lost => {}
+                    Fate::Outstanding => match loss::verdict(number, sent.at, largest, delay, now) {
+                        Verdict::Lost => self.lose(number, &sent, &mut report, &mut sink),
+                        Verdict::Wait(at) => {
+                            self.loss_at = Some(at);
+                            break;
+                        }
+                    },
+                }
+                number += 1;
+                self.settled_below = number;
+            }
+        }
+        report.run = self.lost_run;
+        self.sent.forget(now - keep);
+        report
+    }
+
+    fn lose(
+        &mut self,
+        number: u64,
+        sent: &Sent,
+        report: &mut LossReport,
+        sink: &mut impl FnMut(&Receipt, Outcome),
+    ) {
+        self.sent.settle(number, Fate::Lost);
+        report.packets += 1;
+        report.newest_sent_at = report.newest_sent_at.max(sent.at);
+        if sent.in_flight {
+            report.bytes += u64::from(sent.bytes);
+        }
+        if sent.eliciting {
+            let first = self.lost_run.map_or(sent.at, |run| run.0);
+            self.lost_run = Some((first, sent.at));
+        }
+        self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+    }
+
+    /// The losses at hand were answered; the next run starts anew.
+    pub(crate) fn forget_lost_run(&mut self) {
+        self.lost_run = None;
+    }
+
+    /// Hands out the receipts of everything outstanding, once, because the path became suspect.
+    pub(crate) fn hand_over(&mut self, mut sink: impl FnMut(&Receipt, Outcome)) {
+        let from = self.settled_below.max(self.sent.base());
+        for number in from..self.sent.next_number() {
+            let fresh = self.sent.get(number).is_some_and(|sent| sent.fate == Fate::Outstanding && !sent.overdue);
+            if fresh {
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Overdue));
+                self.sent.mark_overdue(number);
+            }
+        }
+    }
+
+    /// Gives everything outstanding up as lost, because the space goes (MP-171). Returns the bytes that were in flight.
+    pub(crate) fn lose_all(&mut self, mut sink: impl FnMut(&Receipt, Outcome)) -> u64 {
+        let bytes = self.sent.in_flight_bytes();
+        for number in self.sent.base()..self.sent.next_number() {
+            if self.sent.get(number).is_some_and(|sent| sent.fate == Fate::Outstanding) {
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+                self.sent.settle(number, Fate::Lost);
+            }
+        }
+        self.loss_at = None;
+        bytes
+    }
+
+    /// When the loss timer fires.
+    pub(crate) fn loss_at(&self) -> Option<Instant> {
+        self.loss_at
+    }
+
+    /// When the newest ack-eliciting packet left, if some are outstanding: the probe timeout counts from here.
+    pub(crate) fn last_eliciting_at(&self) -> Option<Instant> {
+        self.last_eliciting_at.filter(|_| self.awaits_ack())
+    }
+
+    /// When the oldest packet left that should have been acknowledged by now were the path alive: the oldest
+    /// outstanding ack-eliciting one above the largest acknowledged.
+    ///
+    /// Unlike the newest it does not move as long as an endless sender hears nothing, so silence is noticed after one
+    /// probe timeout and not after a window plus one.
+    pub(crate) fn oldest_unheard_at(&self) -> Option<Instant> {
+        if !self.awaits_ack() {
+            return None;
+        }
+        let from = self.largest_acked.map_or(0, |largest| largest + 1).max(self.settled_below);
+        self.sent
+            .from(from)
+            .find(|(_, sent)| sent.eliciting && sent.fate == Fate::Outstanding)
+            .map(|(_, sent)| sent.at)
+    }
+
+    /// Checks the sums; for audits.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        if self.sent.sums() != self.sent.recount() {
+            return Err(format!("sent ring: kept {:?}, counted {:?}", self.sent.sums(), self.sent.recount()));
+        }
+        if self.acks.ranges() > crate::path::acks::ACK_RANGES_MAX {
+            return Err(format!("{} ack ranges", self.acks.ranges()));
+        }
+        Ok(())
+    }
+}
+
+impl AckReport {
+    fn on_outstanding(&mut self, sent: &Sent) {
+        if sent.in_flight {
+            self.packets += 1;
+            self.bytes += u64::from(sent.bytes);
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! Frames: their types, their fields, and where they may stand (RFC 9000 §12.4, §19).
+//!
+//! Owns what can be judged from one frame alone: its encoding, its limits by format, the packets it may be in. Knows
+//! no state, so whether a stream exists or a path ID is allowed is for the frame's owner. `frame_ack` and
+//! `frame_path` hold the frames with a format of some length. Hot path: borrows from the packet, allocates nothing.
+
+use super::cursor::{Count, Reader, Sink, Writer};
+use super::frame_ack::Ack;
+use super::frame_path;
+use super::packet::PacketKind;
+use super::varint::{VARINT_MAX, varint_len};
+use crate::error::TransportError;
+use crate::id::{Direction, StreamId};
+
+pub(crate) use super::frame_path::NewConnectionId;
+
+/// The numbers of the frame types: RFC 9000 §12.4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
+pub(crate) mod types {
+    pub(crate) const PADDING: u64 = 0x00;
+    pub(crate) const PING: u64 = 0x01;
+    pub(crate) const ACK: u64 = 0x02;
+    pub(crate) const ACK_ECN: u64 = 0x03;
+    pub(crate) const RESET_STREAM: u64 = 0x04;
+    pub(crate) const STOP_SENDING: u64 = 0x05;
+    pub(crate) const CRYPTO: u64 = 0x06;
+    pub(crate) const NEW_TOKEN: u64 = 0x07;
+    /// The first of eight; the low bits are `STREAM_FIN`, `STREAM_LEN` and `STREAM_OFF`.
+    pub(crate) const STREAM: u64 = 0x08;
+    pub(crate) const STREAM_LAST: u64 = 0x0f;
+    pub(crate) const MAX_DATA: u64 = 0x10;
+    pub(crate) const MAX_STREAM_DATA: u64 = 0x11;
+    pub(crate) const MAX_STREAMS_BIDI: u64 = 0x12;
+    pub(crate) const MAX_STREAMS_UNI: u64 = 0x13;
+    pub(crate) const DATA_BLOCKED: u64 = 0x14;
+    pub(crate) const STREAM_DATA_BLOCKED: u64 = 0x15;
+    pub(crate) const STREAMS_BLOCKED_BIDI: u64 = 0x16;
+    pub(crate) const STREAMS_BLOCKED_UNI: u64 = 0x17;
+    pub(crate) const NEW_CONNECTION_ID: u64 = 0x18;
+    pub(crate) const RETIRE_CONNECTION_ID: u64 = 0x19;
+    pub(crate) const PATH_CHALLENGE: u64 = 0x1a;
+    pub(crate) const PATH_RESPONSE: u64 = 0x1b;
+    pub(crate) const CONNECTION_CLOSE: u64 = 0x1c;
+    pub(crate) const APPLICATION_CLOSE: u64 = 0x1d;
+    pub(crate) const HANDSHAKE_DONE: u64 = 0x1e;
+    pub(crate) const PATH_ACK: u64 = 0x3e;
+    pub(crate) const PATH_ACK_ECN: u64 = 0x3f;
+    pub(crate) const PATH_ABANDON: u64 = 0x3e75;
+    pub(crate) const PATH_STATUS_BACKUP: u64 = 0x3e76;
+    pub(crate) const PATH_STATUS_AVAILABLE: u64 = 0x3e77;
+    pub(crate) const PATH_NEW_CONNECTION_ID: u64 = 0x3e78;
+    pub(crate) const PATH_RETIRE_CONNECTION_ID: u64 = 0x3e79;
+    pub(crate) const MAX_PATH_ID: u64 = 0x3e7a;
+    pub(crate) const PATHS_BLOCKED: u64 = 0x3e7b;
+    pub(crate) const PATH_CIDS_BLOCKED: u64 = 0x3e7c;
+}
+
+const STREAM_FIN: u64 = 0x01;
+const STREAM_LEN: u64 = 0x02;
+const STREAM_OFF: u64 = 0x04;
+
+/// More streams than this cannot be numbered (RFC 9000 §4.6).
+pub(crate) const STREAMS_MAX: u64 = 1 << 60;
+
+/// A frame ends before its last field.
+pub(super) const CUT_SHORT: TransportError = TransportError::frame_encoding("frame is cut short");
+
+/// Does the multipath extension define this frame type? To an endpoint that did not offer it, it is unknown (MP-018).
+pub(crate) const fn is_multipath(frame_type: u64) -> bool {
+    matches!(frame_type, types::PATH_ACK..=types::PATH_ACK_ECN | types::PATH_ABANDON..=types::PATH_CIDS_BLOCKED)
+}
+
+/// One frame. Path IDs are what the peer wrote: possibly above every limit, even above 32 bits (MP-204).
+///
+/// `plain` marks a frame of RFC 9000 that has a multipath form, and then means path 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    Padding,
+    Ping,
+    Ack(Ack<'a>),
+    ResetStream { id: StreamId, code: u64, final_size: u64 },
+    StopSending { id: StreamId, code: u64 },
+    Crypto { offset: u64, data: &'a [u8] },
+    NewToken { token: &'a [u8] },
+    Stream { id: StreamId, offset: u64, fin: bool, data: &'a [u8] },
+    MaxData(u64),
+    MaxStreamData { id: StreamId, max: u64 },
+    MaxStreams { direction: Direction, max: u64 },
+    DataBlocked(u64),
+    StreamDataBlocked { id: StreamId, limit: u64 },
+    StreamsBlocked { direction: Direction, limit: u64 },
+    NewConnectionId(NewConnectionId),
+    RetireConnectionId { path: u64, plain: bool, sequence: u64 },
+    PathChallenge([u8; 8]),
+    PathResponse([u8; 8]),
+    ConnectionClose { application: bool, code: u64, frame_type: u64, reason: &'a [u8] },
+    HandshakeDone,
+    PathAbandon { path: u64, code: u64 },
+    PathStatus { path: u64, sequence: u64, backup: bool },
+    MaxPathId(u64),
+    PathsBlocked(u64),
+    PathCidsBlocked { path: u64, next_sequence: u64 },
+}
+
+impl Frame<'_> {
+    /// Must the packet be acknowledged soon because of this frame? (RFC 9002 §2; MP-205)
+    #[inline]
+    pub(crate) const fn is_ack_eliciting(&self) -> bool {
+        !matches!(self, Self::Padding | Self::Ack(_) | Self::ConnectionClose { .. })
+    }
+
+    /// Does this frame leave a packet a probing one, which migrates nothing? (RFC 9000 §9.1; MP-121)
+    #[inline]
+    pub(crate) const fn is_probing(&self) -> bool {
+        matches!(
+            self,
+            Self::Padding | Self::NewConnectionId(_) | Self::PathChallenge(_) | Self::PathResponse(_)
+        )
+    }
+
+    /// May this frame be in a packet of this kind? (RFC 9000 §12.4, §12.5; MP-003) If not: `PROTOCOL_VIOLATION`.
+    #[inline]
+    pub(crate) const fn allowed_in(&self, packet: PacketKind) -> bool {
+        match packet {
+            PacketKind::OneRtt => true,
+            PacketKind::ZeroRtt => match self {
+                Self::Ack(_)
+                | Self::Crypto { .. }
+                | Self::NewToken { .. }
+                | Self::RetireConnectionId { .. }
+                | Self::PathResponse(_)
+                | Self::HandshakeDone
+                | Self::PathAbandon { .. }
+                | Self::PathStatus { .. }
+                | Self::MaxPathId(_)
+                | Self::PathsBlocked(_)
+                | Self::PathCidsBlocked { .. } => false,
+                Self::NewConnectionId(frame) => frame.plain,
+                _ => true,
+            },
+            PacketKind::Initial | PacketKind::Handshake => match self {
+                Self::Padding | Self::Ping | Self::Crypto { .. } => true,
+                Self::Ack(ack) => ack.plain,
+                Self::ConnectionClose { application, .. } => !*application,
+                _ => false,
+            },
+        }
+    }
+
+    /// The path ID that a multipath frame names and that must not be above the limit we announced (MP-201, MP-251).
+    /// `MAX_PATH_ID` names none: it has limits of its own (MP-241).
+    #[inline]
+    pub(crate) const fn named_path(&self) -> Option<u64> {
+        match self {
+            Self::Ack(Ack { path, plain: false, .. })
+            | Self::NewConnectionId(NewConnectionId { path, plain: false, .. })
+            | Self::RetireConnectionId { path, plain: false, .. }
+            | Self::PathAbandon { path, .. }
+            | Self::PathStatus { path, .. }
+            | Self::PathsBlocked(path)
+            | Self::PathCidsBlocked { path, .. } => Some(*path),
+            _ => None,
+        }
+    }
+
+    /// Writes the frame; the caller knows that `len` bytes fit.
+    pub(crate) fn write(&self, writer: &mut Writer<'_>) {
+        self.put(writer);
+    }
+
+    /// How many bytes `write` writes.
+    pub(crate) fn len(&self) -> usize {
+        let mut count = Count::default();
+        self.put(&mut count);
+        count.bytes()
+    }
+
+    fn put(&self, to: &mut impl Sink) {
+        match *self {
+            Self::Padding => numbers(to, &[types::PADDING]),
+            Self::Ping => numbers(to, &[types::PING]),
+            Self::Ack(ref ack) => ack.put(to),
+            Self::ResetStream { id, code, final_size } => {
+                numbers(to, &[types::RESET_STREAM, id.as_u64(), code, final_size]);
+            }
+            Self::StopSending { id, code } => numbers(to, &[types::STOP_SENDING, id.as_u64(), code]),
+            Self::Crypto { offset, data } => {
+                put_crypto_header(to, offset, data.len());
+                to.slice(data);
+            }
+            Self::NewToken { token } => {
+                numbers(to, &[types::NEW_TOKEN, token.len() as u64]);
+                to.slice(token);
+            }
+            Self::Stream { id, offset, fin, data } => {
+                put_stream_header(to, id, offset, Some(data.len()), fin);
+                to.slice(data);
+            }
+            Self::MaxData(max) => numbers(to, &[types::MAX_DATA, max]),
+            Self::MaxStreamData { id, max } => numbers(to, &[types::MAX_STREAM_DATA, id.as_u64(), max]),
+            Self::MaxStreams { direction, max } => {
+                numbers(to, &[by_direction(types::MAX_STREAMS_BIDI, direction), max]);
+            }
+            Self::DataBlocked(limit) => numbers(to, &[types::DATA_BLOCKED, limit]),
+            Self::StreamDataBlocked { id, limit } => {
+                numbers(to, &[types::STREAM_DATA_BLOCKED, id.as_u64(), limit]);
+            }
+            Self::StreamsBlocked { direction, limit } => {
+                numbers(to, &[by_direction(types::STREAMS_BLOCKED_BIDI, direction), limit]);
+            }
+            Self::PathChallenge(data) => {
+                numbers(to, &[types::PATH_CHALLENGE]);
+                to.slice(&data);
+            }
+            Self::PathResponse(data) => {
+                numbers(to, &[types::PATH_RESPONSE]);
+                to.slice(&data);
+            }
+            Self::ConnectionClose { application, code, frame_type, reason } => {
+                if application {
+                    numbers(to, &[types::APPLICATION_CLOSE, code]);
+                } else {
+                    numbers(to, &[types::CONNECTION_CLOSE, code, frame_type]);
+                }
+                to.varint(reason.len() as u64);
+                to.slice(reason);
+            }
+            Self::HandshakeDone => numbers(to, &[types::HANDSHAKE_DONE]),
+            _ => frame_path::put(self, to),
+        }
+    }
+}
+
+/// Puts variable-length integers one after another.
+#[inline]
+pub(super) fn numbers(to: &mut impl Sink, values: &[u64]) {
+    for &value in values {
+        to.varint(value);
+    }
+}
+
+const fn by_direction(bidirectional: u64, direction: Direction) -> u64 {
+    bidirectional + matches!(direction, Direction::Unidirectional) as u64
+}
+
+/// Writes all of a STREAM frame but its data, of which `len` bytes follow; `None`: all the rest of the packet.
+#[inline]
+pub(crate) fn stream_header(
+    writer: &mut Writer<'_>,
+    id: StreamId,
+    offset: u64,
+    len: Option<usize>,
+    fin: bool,
+) {
+    put_stream_header(writer, id, offset, len, fin);
+}
+
+/// How many bytes `stream_header` writes.
+#[inline]
+pub(crate) const fn stream_header_len(id: StreamId, offset: u64, len: Option<usize>) -> usize {
+    let offset_len = if offset == 0 { 0 } else { varint_len(offset) };
+    let len_len = match len {
+        Some(len) => varint_len(len as u64),
+        None => 0,
+    };
+    1 + varint_len(id.as_u64()) + offset_len + len_len
+}
+
+#[inline]
+fn put_stream_header(to: &mut impl Sink, id: StreamId, offset: u64, len: Option<usize>, fin: bool) {
+    let off_bit = if offset == 0 { 0 } else { STREAM_OFF };
+    let len_bit = if len.is_none() { 0 } else { STREAM_LEN };
+    to.varint(types::STREAM | off_bit | len_bit | u64::from(fin));
+    to.varint(id.as_u64());
+    if offset != 0 {
+        to.varint(offset);
+    }
+    if let Some(len) = len {
+        to.varint(len as u64);
+    }
+}
+
+/// Writes all of a CRYPTO frame but its data, of which `len` bytes follow.
+#[inline]
+pub(crate) fn crypto_header(writer: &mut Writer<'_>, offset: u64, len: usize) {
+    put_crypto_header(writer, offset, len);
+}
+
+/// How many bytes `crypto_header` writes.
+#[inline]
+pub(crate) const fn crypto_header_len(offset: u64, len: usize) -> usize {
+    1 + varint_len(offset) + varint_len(len as u64)
+}
+
+#[inline]
+fn put_crypto_header(to: &mut impl Sink, offset: u64, len: usize) {
+    numbers(to, &[types::CRYPTO, offset, len as u64]);
+}
+
+/// The frames of a packet's payload, each with its type. Ends after the first error.
+///
+/// A run of PADDING is one item. A payload without frames is an error (RFC 9000 §12.4).
+#[derive(Clone, Debug)]
+pub(crate) struct Frames<'a> {
+    reader: Reader<'a>,
+    any: bool,
+}
+
+impl<'a> Frames<'a> {
+    /// The frames in an opened packet's `payload`.
+    #[inline]
+    pub(crate) const fn new(payload: &'a [u8]) -> Self {
+        Self { reader: Reader::new(payload), any: false }
+    }
+
+    /// Reads one frame; there is at least one byte.
+    #[inline]
+    fn read(&mut self) -> Result<(u64, Frame<'a>), TransportError> {
+        let frame_type = self.read_type()?;
+        match decode(frame_type, &mut self.reader) {
+            Ok(frame) => Ok((frame_type, frame)),
+            Err(error) => Err(error.in_frame(frame_type)),
+        }
+    }
+
+    /// Reads a frame type, which must be in its shortest encoding (RFC 9000 §12.4).
+    #[inline]
+    fn read_type(&mut self) -> Result<u64, TransportError> {
+        let before = self.reader.remaining();
+        let frame_type = self.reader.varint().ok_or(CUT_SHORT)?;
+        if before - self.reader.remaining() != varint_len(frame_type) {
+            let error = TransportError::protocol_violation("frame type is not in its shortest encoding");
+            return Err(error.in_frame(frame_type));
+        }
+        Ok(frame_type)
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<(u64, Frame<'a>), TransportError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = !self.any;
+        self.any = true;
+        if self.reader.is_empty() {
+            return first.then(|| Err(TransportError::protocol_violation("packet without frames")));
+        }
+        let item = self.read();
+        if item.is_err() {
+            self.reader = Reader::new(&[]);
+        }
+        Some(item)
+    }
+}
+
+/// The fields of a frame of this type.
+#[inline]
+fn decode<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
+    match frame_type {
+        types::STREAM..=types::STREAM_LAST => decode_stream(frame_type, reader),
+        types::ACK | types::ACK_ECN | types::PATH_ACK | types::PATH_ACK_ECN => {
+            Ack::decode(frame_type, reader).map(Frame::Ack)
+        }
+        types::PADDING => {
+            let run = reader.rest().iter().take_while(|&&byte| byte == 0).count();
+            reader.take(run).map(|_| Frame::Padding).ok_or(CUT_SHORT)
+        }
+        types::CRYPTO => decode_crypto(reader),
+        types::NEW_TOKEN => match reader.prefixed() {
+            Some([]) => Err(TransportError::frame_encoding("empty token")),
+            Some(token) => Ok(Frame::NewToken { token }),
+            None => Err(CUT_SHORT),
+        },
+        types::MAX_STREAMS_BIDI | types::MAX_STREAMS_UNI => {
+            let max = stream_count(reader)?;
+            Ok(Frame::MaxStreams { direction: direction_of(frame_type), max })
+        }
+        types::STREAMS_BLOCKED_BIDI | types::STREAMS_BLOCKED_UNI => {
+            let limit = stream_count(reader)?;
+            Ok(Frame::StreamsBlocked { direction: direction_of(frame_type), limit })
+        }
+        types::NEW_CONNECTION_ID | types::PATH_NEW_CONNECTION_ID => {
+            NewConnectionId::decode(frame_type, reader).map(Frame::NewConnectionId)
+        }
+        types::CONNECTION_CLOSE..=types::APPLICATION_CLOSE => {
+            decode_close(frame_type, reader).ok_or(CUT_SHORT)
+        }
+        types::PATH_ABANDON..=types::PATH_CIDS_BLOCKED => {
+            frame_path::decode(frame_type, reader).ok_or(CUT_SHORT)
+        }
+        types::PING..=types::HANDSHAKE_DONE => decode_simple(frame_type, reader).ok_or(CUT_SHORT),
+        _ => Err(TransportError::frame_encoding("unknown frame type")),
+    }
+}
+
+/// The types below `HANDSHAKE_DONE` that have fixed fields and no rule of their own; `None` if cut short.
+#[inline]
+fn decode_simple<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Option<Frame<'a>> {
+    Some(match frame_type {
+        types::RESET_STREAM => Frame::ResetStream {
+            id: stream_id(reader)?,
+            code: reader.varint()?,
+            final_size: reader.varint()?,
+        },
+        types::STOP_SENDING => Frame::StopSending { id: stream_id(reader)?, code: reader.varint()? },
+        types::MAX_DATA => Frame::MaxData(reader.varint()?),
+        types::MAX_STREAM_DATA => Frame::MaxStreamData { id: stream_id(reader)?, max: reader.varint()? },
+        types::DATA_BLOCKED => Frame::DataBlocked(reader.varint()?),
+        types::STREAM_DATA_BLOCKED => {
+            Frame::StreamDataBlocked { id: stream_id(reader)?, limit: reader.varint()? }
+        }
+        types::RETIRE_CONNECTION_ID => {
+            Frame::RetireConnectionId { path: 0, plain: true, sequence: reader.varint()? }
+        }
+        types::PATH_CHALLENGE => Frame::PathChallenge(reader.array()?),
+        types::PATH_RESPONSE => Frame::PathResponse(reader.array()?),
+        types::HANDSHAKE_DONE => Frame::HandshakeDone,
+        _ => {
+            debug_assert!(frame_type == types::PING);
+            Frame::Ping
+        }
+    })
+}
+
+#[inline]
+fn decode_stream<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
+    let id = stream_id(reader).ok_or(CUT_SHORT)?;
+    let offset = if frame_type & STREAM_OFF == 0 { 0 } else { reader.varint().ok_or(CUT_SHORT)? };
+    let data = if frame_type & STREAM_LEN == 0 { reader.take(reader.remaining()) } else { reader.prefixed() };
+    let data = data.ok_or(CUT_SHORT)?;
+    check_end(offset, data)?;
+    Ok(Frame::Stream { id, offset, fin: frame_type & STREAM_FIN != 0, data })
+}
+
+#[inline]
+fn decode_crypto<'a>(reader: &mut Reader<'a>) -> Result<Frame<'a>, TransportError> {
+    let offset = reader.varint().ok_or(CUT_SHORT)?;
+    let data = reader.prefixed().ok_or(CUT_SHORT)?;
+    check_end(offset, data)?;
+    Ok(Frame::Crypto { offset, data })
+}
+
+/// No byte of a stream is numbered above 2^62-1 (RFC 9000 §19.6, §19.8).
+#[inline]
+const fn check_end(offset: u64, data: &[u8]) -> Result<(), TransportError> {
+    if offset + data.len() as u64 > VARINT_MAX {
+        return Err(TransportError::frame_encoding("data beyond offset 2^62-1"));
+    }
+    Ok(())
+}
+
+fn decode_close<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Option<Frame<'a>> {
+    let application = frame_type == types::APPLICATION_CLOSE;
+    let code = reader.varint()?;
+    let blamed = if application { 0 } else { reader.varint()? };
+    Some(Frame::ConnectionClose { application, code, frame_type: blamed, reason: reader.prefixed()? })
+}
+
+#[inline]
+fn stream_id(reader: &mut Reader<'_>) -> Option<StreamId> {
+    reader.varint().map(StreamId::from_wire)
+}
+
+fn stream_count(reader: &mut Reader<'_>) -> Result<u64, TransportError> {
+    match reader.varint() {
+        Some(count) if count <= STREAMS_MAX => Ok(count),
+        Some(_) => Err(TransportError::frame_encoding("more than 2^60 streams")),
+        None => Err(CUT_SHORT),
+    }
+}
+
+const fn direction_of(frame_type: u64) -> Direction {
+    if frame_type & 1 == 0 { Direction::Bidirectional } else { Direction::Unidirectional }
+}
