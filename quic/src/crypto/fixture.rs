@@ -73,11 +73,11 @@ pub(super) fn client_config(
     config
 }
 
-pub(super) fn server_tls() -> ServerTls {
+pub(crate) fn server_tls() -> ServerTls {
     ServerTls::new(Arc::new(server_config(provider(), &[b"perf"]))).unwrap()
 }
 
-pub(super) fn client_tls() -> ClientTls {
+pub(crate) fn client_tls() -> ClientTls {
     ClientTls::new(Arc::new(client_config(provider(), &[b"perf"], true))).unwrap()
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod tls;
 pub(crate) mod token;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod keyring_tests;
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod orphan;
 mod receive;
 mod timers;
 mod transmit;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

@@ -2,11 +2,6 @@
 //!
 //! Owns storage and the knowledge of what arrived. Copies each byte once, from the packet into its place. Knows no
 //! flow control and no final size; the owner has checked both before it calls.
-//!
-//! Storage is blocks of 16 KiB by offset, not a ring: a reader that keeps up sees the same one or two blocks over and
-//! over while they are still in the cache, a lone byte far ahead costs one block and not the window, and what was read
-//! goes back at once. Beyond the in-order end a bit per byte tells what is there: its size does not depend on how the
-//! peer cuts and shuffles its frames, so there is no number of gaps to limit. Without gaps no bit is ever touched.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -105,6 +100,11 @@ impl Blocks {
 }
 
 /// Puts the bytes of a stream in order.
+///
+/// Storage is blocks by offset, not a ring: a reader that keeps up sees the same one or two blocks over and over while
+/// they are still in the cache, a lone byte far ahead costs one block and not the window, and what was read goes back
+/// at once. Beyond the in-order end a bit per byte tells what is there: its size does not depend on how the peer cuts
+/// and shuffles its frames, so there is no number of gaps to limit. Without gaps no bit is ever touched.
 pub(super) struct Assembler {
     /// The block of offset `read` first; `None` where nothing arrived.
     blocks: VecDeque<Option<Box<Block>>>,

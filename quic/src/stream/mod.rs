@@ -1,12 +1,9 @@
 //! Streams: the application's bytes, in order, as long as the connection lives (RFC 9000 §2 to §4).
 //!
-//! Owns every stream and all flow control. Does not know how data travels: it writes frames into whatever packet it is
-//! given, leaves a receipt for each, and hears of receipts what became of them. What a lost packet carried becomes
-//! repair, for whichever packet asks next. Hot path: one hash lookup per frame, no allocation in steady state.
-//!
-//! `receive` takes the peer's frames, `transmit` writes ours, `settle` hears their fate, `app` is the application's
-//! door. A stream is a `send` and a `recv` half; `outbuf` and `assembler` keep the bytes, `flow` and `kinds` the limits,
-//! `ready` the turns.
+//! Owns every stream and all flow control. Does not know how data travels: frames go into whatever packet asks, each
+//! leaves a receipt, and what a lost one carried becomes repair for whichever packet asks next. `receive` takes frames,
+//! `transmit` writes them, `settle` hears their fate, `app` is the application's door. Hot path: one hash lookup per
+//! frame, no allocation in steady state.
 
 mod app;
 mod assembler;

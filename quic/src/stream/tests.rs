@@ -354,6 +354,23 @@ fn stop_sending_is_answered_by_a_reset_with_the_same_code() {
 }
 
 #[test]
+fn a_stream_stopped_after_its_size_was_known_ends_when_the_peer_has_heard() {
+    let mut streams = server();
+    let id = theirs(UNI, 0);
+    streams.on_stream(id, 100, b"the end", true).unwrap();
+    streams.stop(id, 4);
+    assert_eq!(events(&mut streams), [Event::StreamOpened(id)], "what nobody wants is no news");
+    let (bytes, receipts) = packet(&mut streams, 1200, true);
+    assert_eq!(frames(&bytes), [Frame::StopSending { id, code: 4 }]);
+    lost(&mut streams, &receipts);
+    let (_, receipts) = packet(&mut streams, 1200, true);
+    assert_eq!(streams.slots.len(), 1);
+    acked(&mut streams, &receipts);
+    assert_eq!(streams.slots.len(), 0);
+    assert_eq!(streams.on_stream(id, 0, &[1; 100], false), Ok(0));
+}
+
+#[test]
 fn a_reset_after_bytes_were_queued_drops_them_and_frees_the_list() {
     let mut streams = server();
     let id = streams.open(UNI).unwrap();

@@ -1,0 +1,335 @@
+//! Two endpoints joined by a wire without delay: what a whole connection does, told in short stories. Loss, delay and
+//! everything random is the simulator's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::address::LocalId;
+use crate::config::TransportConfig;
+use crate::crypto::fixture::{client_tls, server_tls};
+use crate::datagram::{Outbox, Received, Train};
+use crate::error::{CloseReason, PathErrorCode};
+use crate::id::{Direction, PathId, StreamId};
+use crate::path::set::OpenPathError;
+
+/// Keeps what an endpoint sends.
+#[derive(Default)]
+struct Wire {
+    buffer: Vec<u8>,
+    sent: Vec<(Train, Vec<u8>)>,
+}
+
+impl Outbox for Wire {
+    fn buffer(&mut self) -> Option<&mut [u8]> {
+        self.buffer.resize(65_507, 0);
+        Some(&mut self.buffer)
+    }
+
+    fn send(&mut self, train: Train) {
+        self.sent.push((train, self.buffer[..train.bytes].to_vec()));
+    }
+}
+
+struct Pair {
+    client: Endpoint,
+    server: Endpoint,
+    key: ConnectionKey,
+    now: Instant,
+    events: Vec<Event>,
+    server_events: Vec<(ConnectionKey, Event)>,
+}
+
+fn route(client_port: u16) -> RouteId {
+    let client = std::net::SocketAddr::from(([127, 0, 0, 1], client_port));
+    RouteId::new(LocalId(client_port % 100), client, "127.0.0.1:443".parse().unwrap())
+}
+
+impl Pair {
+    fn new(transport: TransportConfig) -> Self {
+        let transport = Arc::new(transport);
+        let mut config = EndpointConfig::new([1; 16], [2; 32]);
+        config.transport = Arc::clone(&transport);
+        let mut client = Endpoint::new(config.clone(), [3; 32]);
+        config.server = Some(server_tls());
+        let server = Endpoint::new(config, [4; 32]);
+        let now = Instant::from_nanos(1_000_000_000);
+        let client_config = ClientConfig { tls: client_tls(), transport };
+        let key = client.connect(client_config, "localhost".try_into().unwrap(), route(1000), now).unwrap();
+        Self { client, server, key, now, events: Vec::new(), server_events: Vec::new() }
+    }
+
+    /// One exchange: each side sends what it has, a millisecond each way.
+    fn step(&mut self) -> bool {
+        let mut wire = Wire::default();
+        self.client.transmit(&mut wire, self.now);
+        self.now += Duration::from_millis(1);
+        let mut moved = !wire.sent.is_empty();
+        for (train, mut bytes) in wire.sent {
+            let source = std::net::SocketAddr::from(([127, 0, 0, 1], 1000 + train.local_id.0));
+            let route = RouteId::new(LocalId(0), train.remote, source);
+            self.server.receive(received(&mut bytes, &train, route), self.now);
+        }
+        while let Some(event) = self.server.next_event() {
+            self.server_events.push(event);
+        }
+        let mut wire = Wire::default();
+        self.server.transmit(&mut wire, self.now);
+        self.now += Duration::from_millis(1);
+        moved |= !wire.sent.is_empty();
+        for (train, mut bytes) in wire.sent {
+            let local = LocalId(train.remote.port() % 100);
+            let route = RouteId::new(local, train.remote, "127.0.0.1:443".parse().unwrap());
+            self.client.receive(received(&mut bytes, &train, route), self.now);
+        }
+        while let Some((_, event)) = self.client.next_event() {
+            self.events.push(event);
+        }
+        self.client.on_deadline(self.now);
+        self.server.on_deadline(self.now);
+        self.client.audit().unwrap();
+        self.server.audit().unwrap();
+        moved
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..400 {
+            self.step();
+        }
+    }
+
+    fn server_key(&self) -> ConnectionKey {
+        self.server.connections().next().unwrap()
+    }
+
+    fn client(&mut self) -> ConnectionGuard<'_> {
+        self.client.connection(self.key, self.now).unwrap()
+    }
+
+    fn saw(&self, event: &Event) -> bool {
+        self.events.contains(event)
+    }
+
+    fn server_saw(&self, event: &Event) -> bool {
+        self.server_events.iter().any(|(_, seen)| seen == event)
+    }
+
+    /// Reads everything the server has on `stream`.
+    fn read_at_server(&mut self, stream: StreamId) -> (Vec<u8>, bool) {
+        let key = self.server_key();
+        let mut guard = self.server.connection(key, self.now).unwrap();
+        let mut all = Vec::new();
+        loop {
+            let slices = guard.read(stream).unwrap();
+            let (more, fin) = ([slices.first, slices.second].concat(), slices.fin);
+            let consumed = guard.consume(stream, more.len());
+            all.extend(more);
+            if fin || consumed == 0 {
+                return (all, fin);
+            }
+        }
+    }
+}
+
+fn received<'a>(bytes: &'a mut [u8], train: &Train, route: RouteId) -> Received<'a> {
+    Received { bytes, segment_size: train.segment_size, route, ecn: train.ecn }
+}
+
+#[test]
+fn a_handshake_is_confirmed_and_leaves_no_scaffolding() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    assert!(pair.saw(&Event::Connected { multipath: true }), "{:?}", pair.events);
+    assert!(pair.saw(&Event::Confirmed));
+    assert!(pair.server_saw(&Event::Confirmed));
+    assert_eq!(pair.server.stats().handshakes, 0);
+    assert_eq!(pair.client().alpn(), Some(&b"perf"[..]));
+}
+
+#[test]
+fn bytes_go_both_ways_and_streams_end() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    let data: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
+    assert_eq!(pair.client().write(stream, [Bytes::from(data.clone())]), Ok(300_000));
+    pair.client().finish(stream).unwrap();
+    let (mut got, mut fin) = (Vec::new(), false);
+    for _ in 0..300 {
+        pair.step();
+        if pair.server_saw(&Event::StreamOpened(stream)) && !fin {
+            let (more, end) = pair.read_at_server(stream);
+            got.extend(more);
+            fin = end;
+        }
+    }
+    assert!(got == data, "{} bytes", got.len());
+    assert!(fin);
+    assert!(pair.saw(&Event::Finished(stream)));
+}
+
+#[test]
+fn four_paths_open_and_carry_data() {
+    let mut pair = Pair::new(TransportConfig {
+        scheduler: crate::schedule::SchedulerKind::RoundRobin,
+        ..TransportConfig::default()
+    });
+    pair.settle();
+    for port in 1001..1004 {
+        pair.client().open_path(route(port)).unwrap();
+    }
+    pair.settle();
+    for id in 1..4 {
+        assert!(pair.saw(&Event::PathValidated(PathId(id))), "{:?}", pair.events);
+        assert!(pair.server_saw(&Event::PathValidated(PathId(id))));
+    }
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    pair.client().write(stream, [Bytes::from(vec![7; 200_000])]).unwrap();
+    pair.settle();
+    for id in 0..4 {
+        let stats = pair.client().path_stats(PathId(id)).unwrap();
+        assert!(stats.stream_bytes_sent > 20_000, "{stats:?}");
+    }
+    assert_eq!(pair.read_at_server(stream).0.len(), 200_000);
+}
+
+#[test]
+fn a_path_given_up_is_gone_on_both_sides_and_its_id_is_not_used_again() {
+    let mut pair = Pair::new(TransportConfig { max_paths: 2, ..TransportConfig::default() });
+    pair.settle();
+    let first = pair.client().open_path(route(1001)).unwrap();
+    pair.settle();
+    assert_eq!(pair.client().open_path(route(1002)), Err(OpenPathError::OwnLimit));
+    pair.client().abandon_path(first, PathErrorCode::APPLICATION_ABANDON_PATH).unwrap();
+    for _ in 0..3000 {
+        pair.step();
+    }
+    assert!(pair.saw(&Event::PathClosed(first)), "{:?}", pair.events);
+    assert!(pair.server_saw(&Event::PathClosed(first)), "{:?}", pair.server_events);
+    let second = pair.client().open_path(route(1002)).unwrap();
+    assert_eq!(second, PathId(2));
+    pair.settle();
+    assert!(pair.saw(&Event::PathValidated(second)));
+}
+
+#[test]
+fn the_last_path_is_not_given_up_and_servers_open_none() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let code = PathErrorCode::NO_ERROR;
+    assert_eq!(pair.client().abandon_path(PathId(0), code), Err(crate::connection::PathError::LastPath));
+    let (key, now) = (pair.server_key(), pair.now);
+    let mut server = pair.server.connection(key, now).unwrap();
+    assert_eq!(server.open_path(route(1001)), Err(OpenPathError::ServerCannotOpen));
+}
+
+#[test]
+fn keys_are_updated_on_request_and_data_still_flows() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    for round in 0..3_u8 {
+        pair.client().update_keys().unwrap();
+        pair.client().write(stream, [Bytes::from(vec![round; 5000])]).unwrap();
+        pair.settle();
+    }
+    assert_eq!(pair.read_at_server(stream).0.len(), 15_000);
+    assert_eq!(pair.client().stats().key_updates, 3);
+}
+
+#[test]
+fn the_close_and_its_words_arrive() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    pair.client().close(77, b"enough");
+    for _ in 0..3000 {
+        pair.step();
+    }
+    let reason = CloseReason::PeerApplication { code: 77, reason: b"enough".to_vec() };
+    assert!(pair.server_saw(&Event::Closed(reason)), "{:?}", pair.server_events);
+    assert!(pair.server_saw(&Event::Gone));
+    assert!(pair.saw(&Event::Gone));
+    assert_eq!((pair.client.connections().count(), pair.server.connections().count()), (0, 0));
+}
+
+#[test]
+fn silence_ends_a_connection() {
+    let mut pair = Pair::new(TransportConfig { idle_timeout: Duration::from_secs(2), ..TransportConfig::default() });
+    pair.settle();
+    for _ in 0..3000 {
+        pair.step();
+    }
+    assert!(pair.saw(&Event::Closed(CloseReason::IdleTimeout)), "{:?}", pair.events);
+    assert!(pair.server_saw(&Event::Closed(CloseReason::IdleTimeout)));
+}
+
+#[test]
+fn keep_alive_prevents_that() {
+    let mut pair = Pair::new(TransportConfig {
+        idle_timeout: Duration::from_secs(2),
+        keep_alive: Some(Duration::from_millis(500)),
+        ..TransportConfig::default()
+    });
+    for _ in 0..5000 {
+        pair.step();
+    }
+    assert!(!pair.events.iter().any(|event| matches!(event, Event::Closed(_))), "{:?}", pair.events);
+}
+
+#[test]
+fn a_version_nobody_speaks_is_answered_with_ours() {
+    let mut pair = Pair::new(TransportConfig::default());
+    let mut datagram = vec![0xc0, 0xba, 0xba, 0xba, 0xba, 8, 1, 1, 1, 1, 1, 1, 1, 1, 4, 2, 2, 2, 2];
+    datagram.resize(1200, 0);
+    let route = RouteId::new(LocalId(0), "127.0.0.1:443".parse().unwrap(), "127.0.0.9:9".parse().unwrap());
+    let received = Received { bytes: &mut datagram, segment_size: 1200, route, ecn: crate::base::address::Ecn::NotEct };
+    pair.server.receive(received, pair.now);
+    let mut wire = Wire::default();
+    pair.server.transmit(&mut wire, pair.now);
+    let (train, bytes) = &wire.sent[0];
+    assert_eq!(train.remote, route.remote());
+    assert_eq!(bytes[1..5], [0; 4]);
+    assert_eq!(bytes[5..10], [4, 2, 2, 2, 2]);
+    assert!(bytes.chunks(4).count() > 0 && bytes.windows(4).any(|window| window == [0, 0, 0, 1]));
+}
+
+#[test]
+fn a_stranger_is_reset_with_a_smaller_packet_and_a_client_believes_a_true_reset() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let key = pair.server_key();
+    // The server forgets everything, as after a crash; its keys are the same.
+    let mut config = EndpointConfig::new([1; 16], [2; 32]);
+    config.server = Some(server_tls());
+    pair.server = Endpoint::new(config, [5; 32]);
+    let _ = key;
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    pair.client().write(stream, [Bytes::from_static(&[1; 500])]).unwrap();
+    pair.settle();
+    assert!(pair.saw(&Event::Closed(CloseReason::StatelessReset)), "{:?}", pair.events);
+    assert!(pair.server.stats().stateless_resets > 0);
+}
+
+#[test]
+fn without_multipath_all_goes_over_one_path() {
+    let mut pair = Pair::new(TransportConfig { max_paths: 1, ..TransportConfig::default() });
+    pair.settle();
+    assert!(pair.saw(&Event::Connected { multipath: false }));
+    assert_eq!(pair.client().open_path(route(1001)), Err(OpenPathError::NotNegotiated));
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    pair.client().write(stream, [Bytes::from(vec![1; 50_000])]).unwrap();
+    pair.settle();
+    assert_eq!(pair.read_at_server(stream).0.len(), 50_000);
+}
+
+#[test]
+fn handshakes_are_refused_beyond_the_limit() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.server.config.handshakes_max = 0;
+    pair.step();
+    assert_eq!(pair.server.stats().refused, 1);
+    assert_eq!(pair.server.connections().count(), 0);
+    assert_eq!(pair.server.cids.len(), 0);
+}
