@@ -94,9 +94,12 @@ impl Handshake {
         ]
     }
 
-    /// Is all that it wants to send free of congestion control: acknowledgements and probes?
-    pub(super) fn wants_only_free(&self) -> bool {
-        [&self.initial, &self.handshake].iter().all(|rung| !rung.crypto.wants() || rung.probes > 0)
+    /// Is there something that congestion control does not hold back: an acknowledgement or a probe? New handshake data
+    /// may share its datagram; one datagram beyond the window is what a probe costs anyway.
+    pub(super) fn wants_free(&self) -> bool {
+        [&self.initial, &self.handshake]
+            .iter()
+            .any(|rung| rung.keys.is_some() && (rung.probes > 0 || rung.space.acks.is_due()))
     }
 
     pub(super) fn on_sent(&mut self, eliciting: bool, now: Instant) {
@@ -130,7 +133,7 @@ impl Handshake {
         self.timeouts = self.timeouts.saturating_add(1);
         let mut any = false;
         for rung in [&mut self.initial, &mut self.handshake] {
-            if rung.keys.is_some() && (rung.space.awaits_ack() || rung.crypto.has_unacked()) {
+            if rung.keys.is_some() && (rung.space.awaits_ack() || rung.crypto.has_unacked() || rung.crypto.wants()) {
                 rung.crypto.resend_all();
                 rung.probes = 2;
                 any = true;

@@ -77,7 +77,7 @@ impl Connection {
         running.route.on_acked(&report, sampled, next_number, now);
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
-        if path.on_progress() {
+        if path.on_progress(now) {
             self.events.push_back(Event::PathRecovered(id));
         }
         self.settle_rest();

@@ -116,7 +116,7 @@ impl Connection {
         match route.allowance(now) {
             Allowance::Credit => route.credit() >= u64::from(route.datagram_size()),
             Allowance::Go { .. } | Allowance::Wait { .. } => true, // a handshake is too short to pace
-            Allowance::Window => handshake.wants_only_free(),
+            Allowance::Window => handshake.wants_free(),
         }
     }
 

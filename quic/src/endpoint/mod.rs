@@ -302,9 +302,9 @@ impl Endpoint {
     }
 
     /// Sets the timer of a connection that was visited, and takes its numbers over.
-    fn settle(&mut self, slot: u32) {
+    fn settle(&mut self, slot: u32, deadline: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
-        let deadline = entry.connection.deadline().unwrap_or(Instant::NEVER);
+        let deadline = deadline.unwrap_or(Instant::NEVER);
         if deadline < entry.armed {
             // A timer that now comes too early is left: to be woken once costs less than to search for it.
             entry.armed = deadline;

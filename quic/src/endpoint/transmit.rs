@@ -52,21 +52,21 @@ impl Endpoint {
         for _ in 0..self.dirty.len() {
             let Some(&slot) = self.dirty.front() else { break };
             match self.transmit_one(slot, outbox, now) {
-                One::Done => {
+                One::Done(deadline) => {
                     self.dirty.pop_front();
                     if let Some(entry) = self.entries.get_mut(slot as usize) {
                         entry.dirty = false;
                     }
-                    self.settle(slot);
+                    self.settle(slot, deadline);
                 }
-                One::ShareSpent => {
+                One::ShareSpent(deadline) => {
                     self.dirty.rotate_left(1);
-                    self.settle(slot);
+                    self.settle(slot, deadline);
                     more += 1;
                 }
-                One::OutboxFull => {
+                One::OutboxFull(deadline) => {
                     self.dirty.rotate_left(1);
-                    self.settle(slot);
+                    self.settle(slot, deadline);
                     return Transmitted::OutboxFull;
                 }
             }
@@ -75,15 +75,25 @@ impl Endpoint {
     }
 
     fn transmit_one(&mut self, slot: u32, outbox: &mut impl Outbox, now: Instant) -> One {
-        let Some(entry) = self.entries.get_mut(slot as usize) else { return One::Done };
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return One::Done(None) };
         let mut left = self.config.budget.packets_per_connection;
+        let mut served = 0;
         loop {
             if left == 0 {
-                return One::ShareSpent;
+                return One::ShareSpent(entry.connection.deadline());
             }
-            let Some(buffer) = outbox.buffer() else { return One::OutboxFull };
+            let Some(buffer) = outbox.buffer() else { return One::OutboxFull(entry.connection.deadline()) };
             let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
-            let Some(sent) = entry.connection.transmit(&mut turn, buffer, left) else { return One::Done };
+            let Some(sent) = entry.connection.transmit(&mut turn, buffer, left) else {
+                // What arrived may have moved a deadline into the past: serve it now, not in a turn of its own.
+                let deadline = entry.connection.deadline();
+                if served == SERVED_AGAIN_MAX || deadline.is_none_or(|at| at > now) {
+                    return One::Done(deadline);
+                }
+                served += 1;
+                entry.connection.on_deadline(&mut turn);
+                continue;
+            };
             left -= sent.packets.min(left);
             outbox.send(Train {
                 bytes: sent.bytes,
@@ -118,12 +128,15 @@ impl Endpoint {
     }
 }
 
-/// How far one connection came.
+/// How far one connection came, and when it must be visited again.
 enum One {
-    Done,
-    ShareSpent,
-    OutboxFull,
+    Done(Option<Instant>),
+    ShareSpent(Option<Instant>),
+    OutboxFull(Option<Instant>),
 }
+
+/// How often one visit serves deadlines that became due meanwhile.
+const SERVED_AGAIN_MAX: u32 = 4;
 
 #[cfg(test)]
 mod tests {

@@ -57,6 +57,8 @@ pub(crate) struct Running {
     pub(crate) responses: Responses,
     timeouts: u32,
     probes_owed: u8,
+    /// The path showed at this time that it works; silence counts from here at the earliest.
+    trusted_from: Instant,
 }
 
 /// Totals of a path.
@@ -139,6 +141,7 @@ impl Path {
             responses: Responses::default(),
             timeouts: 0,
             probes_owed: 0,
+            trusted_from: Instant::ZERO,
         }));
     }
 
@@ -183,11 +186,14 @@ impl Path {
     }
 
     /// Something was acknowledged: the path works. `true` if it was suspect.
-    pub(crate) fn on_progress(&mut self) -> bool {
+    pub(crate) fn on_progress(&mut self, now: Instant) -> bool {
+        let news = self.stage.is_suspect();
         if let Some(running) = &mut self.running {
             running.timeouts = 0;
+            if news {
+                running.trusted_from = now;
+            }
         }
-        let news = self.stage.is_suspect();
         if news {
             self.stage = Stage::Open;
         }
@@ -275,7 +281,8 @@ impl Path {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);
             alarms[1] = running.probe_at(base).map(|at| (at, Alarm::Probe));
             if timing.alternative && matches!(self.stage, Stage::Open) {
-                alarms[2] = running.space.oldest_unheard_at().map(|at| (at + base, Alarm::Suspect));
+                let unheard = running.space.oldest_unheard_at().map(|at| at.max(running.trusted_from));
+                alarms[2] = unheard.map(|at| (at + base, Alarm::Suspect));
             }
         }
         alarms.into_iter().flatten().min_by_key(|&(at, _)| at)
