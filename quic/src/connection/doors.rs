@@ -118,7 +118,8 @@ impl Connection {
     }
 
     pub(crate) fn consume(&mut self, turn: &Turn<'_>, id: StreamId, count: usize) -> usize {
-        let rtt = self.rtt();
+        // In-order bytes wait for the slowest path, so windows must last for its round trip.
+        let rtt = self.paths.longest_rtt().unwrap_or(self.config.initial_rtt);
         self.streams.consume(id, count, turn.now, rtt)
     }
 

@@ -3,6 +3,8 @@
 //! Owns the limits on path IDs, the memory of abandoned ones, and the frames that belong to no single path. Each path's
 //! own state is `Path`'s; packets and keys are the connection's.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use crate::base::ranges::RangeSet;
@@ -161,6 +163,12 @@ impl Paths {
                 (path.stage().is_suspect(), path.status.is_backup(), rtt, path.id())
             })
             .map(Path::id)
+    }
+
+    /// The longest smoothed RTT of the paths that carry data.
+    pub(crate) fn longest_rtt(&self) -> Option<Duration> {
+        let usable = self.list.iter().filter(|path| path.stage().is_usable());
+        usable.filter_map(|path| Some(path.running()?.route.rtt.smoothed())).max()
     }
 
     /// Mints connection IDs for every path that may be used and has too few, lowest path first (MP-058, MP-059).
@@ -462,13 +470,13 @@ impl Paths {
     }
 
     /// The earliest alarm of all paths.
-    pub(crate) fn deadline(&self, max_ack_delay: std::time::Duration) -> Option<Instant> {
+    pub(crate) fn deadline(&self, max_ack_delay: Duration) -> Option<Instant> {
         let alarms = self.list.iter().filter_map(|path| path.alarm(self.timing(path.id(), max_ack_delay)));
         let acks = self.list.iter().filter_map(|path| path.running()?.space.acks.deadline());
         alarms.map(|(at, _)| at).chain(acks).min()
     }
 
-    pub(crate) fn timing(&self, id: PathId, max_ack_delay: std::time::Duration) -> Timing {
+    pub(crate) fn timing(&self, id: PathId, max_ack_delay: Duration) -> Timing {
         Timing { max_ack_delay, alternative: self.has_alternative(id) }
     }
 

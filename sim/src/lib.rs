@@ -1,0 +1,42 @@
+//! A virtual network in virtual time that runs Braid's endpoints.
+//!
+//! One seed decides everything: links, randomness, key shares, names of connections. Two runs with one seed exchange
+//! the same datagrams, in one process or in two, and after every step the world checks what must always hold. Nothing
+//! here opens a socket, reads a clock or sleeps.
+//!
+//! ```
+//! use braid_sim::{World, mbps, mb, ms};
+//!
+//! let mut world = World::seeded(7);
+//! let near = world.link(mbps(50), ms(10));
+//! let far = world.link(mbps(20), ms(60));
+//! world.client().downloads(mb(1));
+//! world.at(ms(200)).cut(near);
+//! let report = world.run();
+//! assert_eq!(report.delivered(), mb(1));
+//! assert!(report.carried_by(far) > 0, "{report}");
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod fluid;
+mod hash;
+mod link;
+mod mutate;
+mod network;
+mod null;
+mod provider;
+mod rng;
+mod tls;
+mod units;
+mod world;
+
+pub use fluid::{first_byte_at, fluid_time};
+pub use link::{LaneStats, Link};
+pub use mutate::mutate;
+pub use network::{LinkId, Remembered, Way};
+pub use provider::{Hello, Protection, provider};
+pub use rng::Rng;
+pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
+pub use units::{Rate, kb, mb, mbps, ms, secs, us};
+pub use world::{At, Client, LinkReport, PathReport, Report, World};

@@ -1,0 +1,90 @@
+//! Short names for the quantities that scenarios are written in.
+//!
+//! Owns `Rate` and the rule how long a datagram takes on a link. Holds no state and knows no link.
+
+use std::time::Duration;
+
+/// `n` milliseconds.
+pub const fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+/// `n` microseconds.
+pub const fn us(n: u64) -> Duration {
+    Duration::from_micros(n)
+}
+
+/// `n` seconds.
+pub const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// `n` thousand bytes.
+pub const fn kb(n: u64) -> u64 {
+    n * 1_000
+}
+
+/// `n` million bytes.
+pub const fn mb(n: u64) -> u64 {
+    n * 1_000_000
+}
+
+/// `n` million bits of UDP payload per second.
+pub const fn mbps(n: u64) -> Rate {
+    Rate { bits_per_second: n * 1_000_000 }
+}
+
+/// How fast a link carries UDP payload; headers below UDP cost nothing here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    bits_per_second: u64,
+}
+
+impl Rate {
+    /// A link that never makes a datagram wait.
+    pub const UNLIMITED: Self = Self { bits_per_second: u64::MAX };
+
+    /// How long `bytes` of UDP payload occupy the link, rounded up to a nanosecond.
+    #[must_use]
+    pub const fn time_for(self, bytes: u64) -> Duration {
+        if self.bits_per_second == u64::MAX {
+            return Duration::ZERO;
+        }
+        let nanos = (bytes as u128 * 8 * 1_000_000_000).div_ceil(self.bits_per_second as u128);
+        Duration::from_nanos(nanos as u64)
+    }
+
+    /// How many whole bytes the link carries in `span`; `u64::MAX` for an unlimited one.
+    #[must_use]
+    pub const fn bytes_in(self, span: Duration) -> u64 {
+        if self.bits_per_second == u64::MAX {
+            return u64::MAX;
+        }
+        (self.bits_per_second as u128 * span.as_nanos() / 8_000_000_000) as u64
+    }
+
+    /// Bytes per second, for arithmetic with fluids.
+    pub const fn bytes_per_second(self) -> f64 {
+        self.bits_per_second as f64 / 8.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_datagram_occupies_the_link_for_its_bits_over_the_rate() {
+        assert_eq!(mbps(10).time_for(1250), ms(1));
+        assert_eq!(mbps(50).time_for(1200), us(192));
+        assert_eq!(mbps(3).time_for(1), Duration::from_nanos(2667), "rounded up");
+        assert_eq!(Rate::UNLIMITED.time_for(u64::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_span_carries_its_rate_times_its_length() {
+        assert_eq!(mbps(8).bytes_in(ms(20)), 20_000);
+        assert_eq!(mbps(8).bytes_in(Duration::from_nanos(999)), 0);
+        assert_eq!(Rate::UNLIMITED.bytes_in(ms(1)), u64::MAX);
+    }
+}

@@ -1,0 +1,134 @@
+//! Everything at once: random links, random transfers, random trouble. Whatever happens, every byte arrives, both ends
+//! forget the connection afterwards, and no rule is broken on the way.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use braid_quic::Role;
+use braid_quic::congestion::CongestionKind;
+use braid_quic::schedule::SchedulerKind;
+use braid_sim::{Hello, Link, LinkId, Protection, Rng, World, mbps, ms, secs, us};
+
+fn either(rng: &mut Rng) -> Role {
+    if rng.chance(0.5) { Role::Client } else { Role::Server }
+}
+
+/// A span up to `limit_ms` milliseconds.
+fn up_to(limit_ms: u64, rng: &mut Rng) -> Duration {
+    us(rng.below(limit_ms * 1_000))
+}
+
+fn any_link(rng: &mut Rng) -> Link {
+    let mut link = Link::new(mbps(rng.between(2, 100)), us(rng.between(200, 80_000)));
+    if rng.chance(0.5) {
+        link = link.loss(rng.below(50) as f64 / 1_000.0);
+    }
+    if rng.chance(0.4) {
+        link = link.reorder(rng.below(100) as f64 / 1_000.0, up_to(30, rng) + us(1));
+    }
+    if rng.chance(0.3) {
+        link = link.duplicate(rng.below(50) as f64 / 1_000.0);
+    }
+    if rng.chance(0.3) {
+        link = link.corrupt(rng.below(20) as f64 / 1_000.0);
+    }
+    if rng.chance(0.3) {
+        link = link.coalesce(us(rng.between(50, 2_000)));
+    }
+    match rng.below(3) {
+        0 => link = link.queue_bytes(rng.between(5_000, 500_000)),
+        1 => link = link.queue_time(us(rng.between(1_000, 200_000))),
+        _ => {}
+    }
+    link.to_listener(rng.below(3) as u16)
+}
+
+fn any_settings(world: &mut World, rng: &mut Rng) {
+    for role in [Role::Client, Role::Server] {
+        let (scheduler, congestion) = (rng.below(3), rng.below(2));
+        let window = rng.between(4_000, 300_000);
+        let tight = rng.chance(0.3);
+        let (streams, datagram_size) = (rng.between(1, 20), rng.between(1_200, 1_452) as u16);
+        world.transport_of(role, |transport| {
+            transport.scheduler = match scheduler {
+                0 => SchedulerKind::MinRtt,
+                1 => SchedulerKind::RoundRobin,
+                _ => SchedulerKind::Backup,
+            };
+            transport.congestion =
+                if congestion == 0 { CongestionKind::NewReno } else { CongestionKind::Cubic };
+            transport.max_streams_bidirectional = streams;
+            transport.datagram_size = datagram_size;
+            transport.handshake_timeout = secs(60);
+            transport.idle_timeout = secs(60);
+            if tight {
+                (transport.stream_window, transport.connection_window) = (window, window);
+                transport.send_buffer = window;
+            }
+        });
+    }
+    world.hello(if rng.chance(0.3) { Hello::Wide } else { Hello::Short });
+    world.protection(if rng.chance(0.1) { Protection::Real } else { Protection::Null });
+    if rng.chance(0.3) {
+        world.no_segmentation();
+    }
+    if rng.chance(0.3) {
+        world.socket_takes(rng.between(1, 8) as usize);
+    }
+    if rng.chance(0.3) {
+        world.late_by(us(rng.below(1_000)));
+    }
+}
+
+/// Trouble for links; `lifeline` is spared, and so is the link of the handshake until paths had time to open.
+fn any_trouble(world: &mut World, links: &[LinkId], spare: LinkId, rng: &mut Rng) {
+    let lifeline = links[rng.below(links.len() as u64) as usize];
+    for &link in links.iter().filter(|&&link| link != lifeline) {
+        let begin = ms(800) + up_to(2_000, rng);
+        match rng.below(4) {
+            0 => drop(world.at(begin).cut(link)),
+            1 => {
+                world.at(begin).cut(link);
+                world.at(begin + up_to(1_500, rng)).restore(link);
+            }
+            2 => drop(world.at(begin).abandon(either(rng), link)),
+            _ => drop(world.at(begin).set_backup(either(rng), link, rng.chance(0.7))),
+        }
+    }
+    if rng.chance(0.5) {
+        world.at(ms(500) + up_to(3_000, rng)).open(spare);
+    }
+    for _ in 0..rng.below(4) {
+        world.at(ms(300) + up_to(3_000, rng)).update_keys(either(rng));
+    }
+}
+
+fn everything(seeds: Range<u64>) {
+    for seed in seeds {
+        let mut rng = Rng::labelled(seed, "everything");
+        let mut world = World::seeded(seed);
+        let links: Vec<LinkId> = (0..rng.between(1, 4)).map(|_| world.add(any_link(&mut rng))).collect();
+        let spare = world.add_spare(any_link(&mut rng));
+        any_settings(&mut world, &mut rng);
+        for _ in 0..rng.between(1, 6) {
+            let (upload, download) = (rng.below(200_000), rng.below(600_000));
+            world.at(up_to(2_500, &mut rng)).upload(upload).download(download);
+        }
+        any_trouble(&mut world, &links, spare, &mut rng);
+        world.limit(secs(300));
+        let report = world.run();
+        assert!(report.is_complete(), "{report}");
+        let drained = world.drain();
+        assert_eq!(drained.connections(), (0, 0), "{drained}");
+    }
+}
+
+#[test]
+fn everything_at_once_with_the_first_100_seeds() {
+    everything(0..100);
+}
+
+#[test]
+fn everything_at_once_with_the_next_100_seeds() {
+    everything(100..200);
+}
