@@ -1,0 +1,109 @@
+//! The server inside this process: what `loadgen` without a target loads.
+//!
+//! Owns how the cores are shared between both ends, and the settings that both ends get from one command line. It is
+//! the very server that the `server` program runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use braid_quic::TransportConfig;
+use braid_server::{Config, Identity, Server};
+use rustls_pki_types::CertificateDer;
+
+use crate::plan::Plan;
+
+/// The name in the inside server's certificate; nobody checks it, since the certificate itself is pinned.
+pub(crate) const NAME: &str = "localhost";
+
+/// The settings that one command line makes for both ends.
+pub(crate) fn transport(plan: &Plan) -> TransportConfig {
+    let defaults = TransportConfig::default();
+    TransportConfig {
+        max_paths: plan.paths as u32,
+        datagram_size: plan.datagram_bytes,
+        scheduler: plan.scheduler.clone().unwrap_or(defaults.scheduler),
+        congestion: plan.congestion.clone().unwrap_or(defaults.congestion),
+        max_streams_bidirectional: defaults.max_streams_bidirectional.max(plan.streams as u64),
+        rtt_distribution: true,
+        ..defaults
+    }
+}
+
+/// The cores of the client's workers and those that are left for a server, of all `cores`.
+///
+/// The client takes the last ones, so a server of its own started on the first cores is out of its way.
+pub(crate) fn share_cores(cores: &[usize], workers: usize) -> (Vec<usize>, Vec<usize>) {
+    let split = cores.len().saturating_sub(workers);
+    if split == 0 {
+        return (Vec::new(), Vec::new()); // too few to share: the system places the threads
+    }
+    (cores[split..].to_vec(), cores[..split].to_vec())
+}
+
+/// A running server of our own.
+pub(crate) struct Inside {
+    server: Server,
+    listen: Vec<SocketAddr>,
+}
+
+impl Inside {
+    /// Starts a server for `plan` on `cores`; with none of its own it gets a worker for each of the client's.
+    pub(crate) fn start(plan: &Plan, cores: Vec<usize>) -> Result<Self, String> {
+        let listen = plan.listen_inside()?;
+        let identity = Identity::self_signed(&[NAME]).map_err(|error| error.to_string())?;
+        let defaults = Config::new(listen.clone(), identity);
+        let config = Config {
+            workers: if cores.is_empty() { plan.workers } else { cores.len() }.min(plan.connections),
+            cores,
+            transport: transport(plan),
+            io: plan.io,
+            connections_max: defaults.connections_max.max(plan.connections),
+            ..defaults
+        };
+        let server = Server::start(config).map_err(|error| error.to_string())?;
+        Ok(Self { server, listen })
+    }
+
+    /// The server itself.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Where it was asked to listen.
+    pub(crate) fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The certificate to pin.
+    pub(crate) fn certificate(&self) -> Result<CertificateDer<'static>, String> {
+        self.server.certificate().cloned().ok_or_else(|| "the server inside has no certificate".into())
+    }
+
+    /// Ends it; what went wrong with its workers, if anything.
+    pub(crate) fn stop(self) -> Vec<String> {
+        self.server.stop().failures
+    }
+}
+
+/// The client's settings for the same command line.
+pub(crate) fn client_transport(plan: &Plan) -> Arc<TransportConfig> {
+    Arc::new(transport(plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_takes_the_last_cores_and_the_server_gets_the_others() {
+        assert_eq!(share_cores(&[0, 1, 2, 3], 2), (vec![2, 3], vec![0, 1]));
+        assert_eq!(share_cores(&[0, 1], 1), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn where_cores_are_too_few_nobody_is_pinned() {
+        assert_eq!(share_cores(&[0], 1), (vec![], vec![]));
+        assert_eq!(share_cores(&[0, 1], 2), (vec![], vec![]));
+        assert_eq!(share_cores(&[], 1), (vec![], vec![]));
+    }
+}

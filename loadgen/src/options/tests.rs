@@ -1,0 +1,183 @@
+use super::*;
+
+fn plan(words: &str) -> Plan {
+    match read(line(words), 4) {
+        Ok(Task::Run(plan)) => *plan,
+        other => panic!("{words}: {other:?}"),
+    }
+}
+
+fn sentence(words: &str) -> String {
+    match read(line(words), 4) {
+        Err(Refusal::Usage(sentence)) => sentence,
+        other => panic!("{words}: {other:?}"),
+    }
+}
+
+fn line(words: &str) -> impl Iterator<Item = &str> {
+    std::iter::once("loadgen").chain(words.split_whitespace())
+}
+
+fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+    list.iter().map(|text| text.parse().unwrap()).collect()
+}
+
+#[test]
+fn the_first_command_of_the_readme_measures_bulk_on_loopback() {
+    let plan = plan("--paths 4");
+    assert_eq!((plan.target, plan.paths, plan.connections, plan.streams), (None, 4, 1, 1));
+    assert_eq!(plan.shape, Shape { download_bytes: 1 << 30, upload_bytes: 0 });
+    assert_eq!((plan.duration, plan.warmup), (Duration::from_secs(5), Duration::ZERO));
+    assert_eq!((plan.workers, plan.datagram_bytes, plan.trust), (1, 1452, Trust::Pinned));
+}
+
+#[test]
+fn every_option_reaches_the_plan() {
+    let plan = plan(
+        "example.org:4433 --paths 2 --local 10.0.0.1,10.1.0.1 --remote 10.0.0.2,10.1.0.2:5 --connections 9 \
+         --streams 3 --download 64K --upload 1M --duration 2s --warmup 500ms --workers 3 --io mmsg --sockets shared \
+         --seed 7 --kill-path 1@1s --kill-path 0@1500ms --stats-from 10.0.0.2:9000 --json - --ca ca.pem \
+         --server-name other.example --scheduler round-robin --congestion newreno --datagram-size 1300",
+    );
+    assert_eq!(plan.target, Some(Host { name: "example.org".into(), port: 4433 }));
+    assert_eq!(plan.remotes[0], Host { name: "10.0.0.2".into(), port: 4433 });
+    assert_eq!(plan.remotes[1], Host { name: "10.1.0.2".into(), port: 5 });
+    assert_eq!((plan.connections, plan.streams, plan.workers), (9, 3, 3));
+    assert_eq!(plan.shape, Shape { download_bytes: 65_536, upload_bytes: 1 << 20 });
+    assert_eq!((plan.duration, plan.warmup), (Duration::from_secs(2), Duration::from_millis(500)));
+    assert_eq!((plan.sockets, plan.seed, plan.datagram_bytes), (Sockets::Shared, Some(7), 1300));
+    assert!(matches!(plan.io, IoKind::Mmsg));
+    let second = Duration::from_secs(1);
+    assert_eq!(plan.kills, [Kill { path: 1, after: second }, Kill { path: 0, after: second * 3 / 2 }]);
+    assert_eq!(plan.stats_from, Some("10.0.0.2:9000".parse().unwrap()));
+    assert_eq!((plan.json, plan.trust), (Some(Json::Stdout), Trust::Signed("ca.pem".into())));
+    assert_eq!(plan.server_name.as_deref(), Some("other.example"));
+    assert!(plan.scheduler.is_some() && plan.congestion.is_some());
+}
+
+#[test]
+fn an_upload_alone_downloads_nothing() {
+    assert_eq!(plan("--upload 1M").shape, Shape { download_bytes: 0, upload_bytes: 1 << 20 });
+    let both = plan("--upload 1M --download 2M").shape;
+    assert_eq!(both, Shape { download_bytes: 2 << 20, upload_bytes: 1 << 20 });
+}
+
+#[test]
+fn workers_leave_half_of_the_cores_to_a_server_inside_and_never_outnumber_connections() {
+    assert_eq!(plan("--connections 8").workers, 2);
+    assert_eq!(plan("10.0.0.1:1 --insecure --connections 8").workers, 4);
+    assert_eq!(plan("10.0.0.1:1 --insecure").workers, 1);
+    assert_eq!(default_workers(1, true), 1);
+}
+
+#[test]
+fn datagrams_are_full_sized_only_where_nothing_narrow_can_be_in_between() {
+    assert_eq!(plan("127.0.0.1:4433 --insecure").datagram_bytes, 1452);
+    assert_eq!(plan("10.0.0.1:4433 --insecure").datagram_bytes, 1200);
+}
+
+#[test]
+fn lists_name_one_address_for_all_paths_or_one_for_each() {
+    assert_eq!(plan("--local 127.0.0.5,127.0.0.6").paths, 2);
+    assert_eq!(plan("--local 127.0.0.5 --paths 3").paths, 3);
+    assert!(sentence("--local 127.0.0.5,127.0.0.6 --paths 3").contains("2 addresses for 3 paths"));
+    assert!(
+        sentence("--remote 127.0.0.1,127.0.0.2 --local 127.0.0.1,127.0.0.2,127.0.0.3").contains("--remote")
+    );
+}
+
+#[test]
+fn local_and_remote_addresses_are_paired_by_index() {
+    let plan = plan("10.0.0.9:443 --insecure --local 10.0.0.1,10.1.0.1 --remote 10.0.0.2,10.1.0.2:5");
+    let ends = plan.ends_outside(plan.target.as_ref().unwrap()).unwrap();
+    let pairs: Vec<_> = ends.iter().flat_map(|ends| [ends.local, ends.remote]).collect();
+    assert_eq!(pairs, addresses(&["10.0.0.1:0", "10.0.0.2:443", "10.1.0.1:0", "10.1.0.2:5"]));
+}
+
+#[test]
+fn without_lists_the_system_chooses_the_local_address() {
+    let plan = plan("[::1]:443 --insecure --paths 2");
+    let ends = plan.ends_outside(plan.target.as_ref().unwrap()).unwrap();
+    assert_eq!(ends.len(), 2);
+    assert_eq!([ends[1].local, ends[1].remote], addresses(&["[::]:0", "[::1]:443"])[..]);
+}
+
+#[test]
+fn inside_the_paths_start_at_different_loopback_addresses() {
+    let plan = plan("--paths 4");
+    let listen = plan.listen_inside().unwrap();
+    assert_eq!(listen, addresses(&["127.0.0.1:0"]));
+    let ends = plan.ends_inside(&listen, &addresses(&["127.0.0.1:4000"])).unwrap();
+    let locals: Vec<_> = ends.iter().map(|ends| ends.local).collect();
+    assert_eq!(locals, addresses(&["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0", "127.0.0.4:0"]));
+    assert!(ends.iter().all(|ends| ends.remote.port() == 4000));
+}
+
+#[test]
+fn inside_the_server_listens_on_each_named_address_once() {
+    let plan = plan("--remote 127.0.1.1,127.0.1.2,127.0.1.1");
+    let listen = plan.listen_inside().unwrap();
+    assert_eq!(listen, addresses(&["127.0.1.1:0", "127.0.1.2:0"]));
+    let ends = plan.ends_inside(&listen, &addresses(&["127.0.1.1:4000", "127.0.1.2:4001"])).unwrap();
+    let remotes: Vec<_> = ends.iter().map(|ends| ends.remote).collect();
+    assert_eq!(remotes, addresses(&["127.0.1.1:4000", "127.0.1.2:4001", "127.0.1.1:4000"]));
+}
+
+#[test]
+fn a_target_needs_a_word_about_trust_and_the_inside_server_none() {
+    assert!(sentence("example.org:1").contains("--ca FILE or --insecure"));
+    assert!(sentence("--insecure").contains("TARGET"));
+    assert!(sentence("--stats-from 127.0.0.1:1").contains("TARGET"));
+    assert!(sentence("example.org:1 --insecure --ca x").contains("cannot be used with"));
+}
+
+#[test]
+fn every_refusal_is_one_sentence() {
+    for (words, hint) in [
+        ("--paths 0", "1 to 64"),
+        ("--paths 65", "1 to 64"),
+        ("--paths four", "--paths"),
+        ("--connections 0", "--connections"),
+        ("--streams 65537", "--streams"),
+        ("--workers 0", "--workers"),
+        ("--duration 0s", "--duration"),
+        ("--duration 25h", "500ms"),
+        ("--duration 1441m", "24 hours"),
+        ("--warmup 1441m", "--warmup"),
+        ("--download 1X", "64K"),
+        ("--io epoll", "epoll"),
+        ("--sockets mine", "per-path, shared"),
+        ("--scheduler best", "best"),
+        ("--kill-path 1", "1@2s"),
+        ("--kill-path 1@2s", "the last of 1 paths is 0"),
+        ("--kill-path 0@5s", "over by then"),
+        ("--local localhost", "--local"),
+        ("--datagram-size 1199", "1200 to 65507"),
+        ("--connections 65000 --paths 2 --workers 1", "--sockets shared"),
+        ("example.org --insecure", "HOST:PORT"),
+        ("--unknown", "--unknown"),
+        ("ceiling --datagram-size 1", "1200"),
+        ("ceiling --paths 1", "--paths"),
+    ] {
+        let sentence = sentence(words);
+        assert!(sentence.contains(hint) && !sentence.contains('\n'), "{words}: {sentence}");
+        assert!(!sentence.starts_with("error"), "{sentence}");
+    }
+}
+
+#[test]
+fn help_and_version_are_answers_and_no_failures() {
+    for (words, hint) in [("--help", "--kill-path"), ("--version", "loadgen"), ("ceiling --help", "--json")] {
+        match read(line(words), 1) {
+            Err(Refusal::Answer(text)) => assert!(text.contains(hint), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_ceiling_has_options_of_its_own() {
+    let Ok(Task::Ceiling(ceiling)) = read(line("ceiling --json - --duration 100ms"), 1) else { panic!() };
+    assert_eq!((ceiling.duration, ceiling.datagram_bytes), (Duration::from_millis(100), 1452));
+    assert_eq!(ceiling.json, Some(Json::Stdout));
+}

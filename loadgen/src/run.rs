@@ -1,0 +1,292 @@
+//! One run from its plan to its report.
+//!
+//! Owns the order: server, sockets, workers, start when all connections stand, both ends' numbers at the begin and
+//! at the end, stop. Speaks to people on standard error only. Measures nothing itself.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use braid_quic::{ClientConfig, EndpointConfig, Instant};
+use braid_server::config::available_cores;
+use braid_server::crew::{self, Crew, Ended};
+
+use crate::client::sockets::{Wiring, shares};
+use crate::client::{Client, Gate, Task, WorkerResult, tls};
+use crate::inside::{self, Inside};
+use crate::measure::Measure;
+use crate::plan::{Ends, Host, Plan, Trust};
+use crate::report::Report;
+use crate::report::assemble::Findings;
+use crate::report::environment::Environment;
+use crate::secrets::Secrets;
+use crate::server_side::ServerSide;
+use crate::units::show_rate;
+
+/// How long connections may take to come up before the run starts without the rest.
+const GATHER_MAX: Duration = Duration::from_secs(30);
+/// Every worker hears of the start before it comes.
+const START_AHEAD: Duration = Duration::from_millis(20);
+/// How often the main thread looks around.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often the line that people watch changes.
+const LINE_EVERY: Duration = Duration::from_millis(200);
+/// How long closed connections repeat to the server that they are closed.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// What a run left behind.
+pub(crate) struct Outcome {
+    pub(crate) report: Report,
+    /// Why something failed and how often; empty if nothing did.
+    pub(crate) failures: Vec<String>,
+}
+
+/// Why a run could not take place.
+pub(crate) enum Refusal {
+    /// The command line names something that does not exist or makes no sense.
+    Usage(String),
+    /// Something did not work.
+    Failed(String),
+}
+
+impl From<String> for Refusal {
+    fn from(sentence: String) -> Self {
+        Self::Failed(sentence)
+    }
+}
+
+/// Who is loaded.
+enum Server<'a> {
+    Inside(Box<Inside>),
+    Outside { target: &'a Host, stats_from: Option<SocketAddr> },
+}
+
+/// Does what `plan` says.
+pub(crate) fn run(plan: &Plan) -> Result<Outcome, Refusal> {
+    let (client_cores, server_cores) = inside::share_cores(&available_cores(), plan.workers);
+    let server = Server::start(plan, server_cores)?;
+    let task = Arc::new(task(plan, &server)?);
+    let crew = start(plan, &server.ends(plan)?, &task, &client_cores)?;
+    gather(plan, &task.gate, &crew);
+    let sides = measure(plan, &task.gate, &server, &crew);
+    let ended = crew.stop(GRACE);
+    let mut failures = server.stop();
+    failures.extend(ended.iter().filter_map(|end| end.failure.clone()));
+    Ok(outcome(plan, ended, sides, failures))
+}
+
+impl<'a> Server<'a> {
+    fn start(plan: &'a Plan, cores: Vec<usize>) -> Result<Self, String> {
+        let Some(target) = &plan.target else {
+            let inside = Inside::start(plan, cores)?;
+            inside.server().warnings().iter().for_each(|warning| note(warning));
+            return Ok(Self::Inside(Box::new(inside)));
+        };
+        if plan.scheduler.is_some() || plan.congestion.is_some() {
+            note(
+                "--scheduler and --congestion govern what this client sends; for its own direction the target decides",
+            );
+        }
+        Ok(Self::Outside { target, stats_from: plan.stats_from })
+    }
+
+    fn ends(&self, plan: &Plan) -> Result<Vec<Ends>, String> {
+        match self {
+            Self::Inside(inside) => plan.ends_inside(inside.listen(), inside.server().local_addrs()),
+            Self::Outside { target, .. } => plan.ends_outside(target),
+        }
+    }
+
+    /// The server now, if it tells.
+    fn side(&self) -> Option<ServerSide> {
+        match self {
+            Self::Inside(inside) => Some(ServerSide::of(&inside.server().stats())),
+            Self::Outside { stats_from, .. } => {
+                ServerSide::ask((*stats_from)?).inspect_err(|sentence| note(sentence)).ok()
+            }
+        }
+    }
+
+    fn stop(self) -> Vec<String> {
+        match self {
+            Self::Inside(inside) => inside.stop(),
+            Self::Outside { .. } => Vec::new(),
+        }
+    }
+}
+
+/// What all workers have in common.
+fn task(plan: &Plan, server: &Server<'_>) -> Result<Task, Refusal> {
+    let tls = match (&plan.trust, server) {
+        (Trust::Signed(file), _) => tls::signed_by(file).map_err(Refusal::Usage)?,
+        (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?)?,
+        (Trust::Pinned | Trust::Any, _) => {
+            note("--insecure: nobody checks who the target is");
+            tls::trusting()?
+        }
+    };
+    let name = match server {
+        Server::Inside(_) => inside::NAME,
+        Server::Outside { target, .. } => plan.server_name.as_deref().unwrap_or(&target.name),
+    };
+    Ok(Task {
+        config: ClientConfig { tls, transport: inside::client_transport(plan) },
+        server_name: tls::server_name(name).map_err(Refusal::Usage)?,
+        shape: plan.shape,
+        streams: plan.streams,
+        warmup: plan.warmup,
+        duration: plan.duration,
+        kills: plan.kills.clone(),
+        gate: Gate::default(),
+    })
+}
+
+/// Binds all sockets and starts the workers on them.
+fn start(plan: &Plan, ends: &[Ends], task: &Arc<Task>, cores: &[usize]) -> Result<Crew<Client>, String> {
+    let mut plans = Vec::with_capacity(plan.workers);
+    let mut warning = None;
+    let secrets = Secrets::new(plan.seed);
+    for (worker, connections) in shares(plan.connections, plan.workers).enumerate() {
+        let wiring = Wiring::bind(ends, connections, plan.sockets)?;
+        warning = warning.or_else(|| wiring.warning());
+        let udp = braid_udp_uring::Config {
+            kind: plan.io,
+            sockets_max: wiring.sockets.len() as u16,
+            ..braid_udp_uring::Config::default()
+        };
+        plans.push(crew::Plan {
+            core: cores.get(worker).copied(),
+            endpoint: EndpointConfig {
+                connections_max: connections,
+                ..EndpointConfig::new(secrets.cid_key(), secrets.reset_key())
+            },
+            udp,
+            application: Client::new(Arc::clone(task), wiring.routes, wiring.paths),
+            sockets: wiring.sockets,
+        });
+    }
+    warning.inspect(|warning| note(warning));
+    Crew::start("client", plans, None).map_err(|error| error.to_string())
+}
+
+/// Waits until every connection stands or has failed, and says what is missing.
+fn gather(plan: &Plan, gate: &Gate, crew: &Crew<Client>) {
+    let until = now() + GATHER_MAX;
+    while gate.settled() < plan.connections && now() < until && crew.failures().is_empty() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let all = plan.connections;
+    match (gate.without_multipath(), gate.without_all_paths()) {
+        (0, 0) => {}
+        (0, some) => {
+            note(&format!("{some} of {all} connections go without some of their {} paths", plan.paths));
+        }
+        (_, _) => note("the server speaks no multipath: one path each"),
+    }
+}
+
+/// Opens the gate, waits for the end, and looks at the server when the measurement begins and ends.
+fn measure(
+    plan: &Plan,
+    gate: &Gate,
+    server: &Server<'_>,
+    crew: &Crew<Client>,
+) -> Option<(ServerSide, ServerSide)> {
+    let start = now() + START_AHEAD;
+    gate.open(start);
+    let begin = start + plan.warmup;
+    let is_over = || gate.lost() >= plan.connections || !crew.failures().is_empty();
+    let mut line = Line::new(start);
+    let mut wait_until = |until: Instant| {
+        while now() < until && !is_over() {
+            let left = until.since(now());
+            std::thread::sleep(left.min(LOOK_EVERY));
+            line.show(gate);
+        }
+    };
+    wait_until(begin);
+    let first = server.side();
+    wait_until(begin + plan.duration);
+    let last = server.side();
+    line.clear();
+    first.zip(last)
+}
+
+/// Sums up what the workers bring back.
+fn outcome(
+    plan: &Plan,
+    ended: Vec<Ended<Client>>,
+    server: Option<(ServerSide, ServerSide)>,
+    mut failures: Vec<String>,
+) -> Outcome {
+    let gso = ended.iter().all(|end| end.stats.udp.gso_fallbacks == 0);
+    let uring = ended.iter().all(|end| end.stats.io == "uring");
+    let mut measure = Measure::new();
+    let mut connections = Vec::with_capacity(plan.connections);
+    let mut client_cpu_s = Some(0.0);
+    for client in ended.into_iter().filter_map(|end| end.application) {
+        let WorkerResult { measure: of_worker, paths, cpu_s } = client.into_result();
+        measure.merge(&of_worker);
+        connections.extend(paths);
+        client_cpu_s = client_cpu_s.zip(cpu_s).map(|(sum, cpu_s)| sum + cpu_s);
+    }
+    failures.extend(measure.failures().iter().map(|(reason, count)| format!("{count} x {reason}")));
+    let findings = Findings {
+        shape: plan.shape,
+        duration: plan.duration,
+        paths: plan.paths,
+        measure: &measure,
+        connections: &connections,
+        client_cpu_s,
+        server,
+        environment: Environment::here(if uring { "uring" } else { "mmsg" }, gso),
+    };
+    Outcome { report: findings.report(), failures }
+}
+
+/// The line that people watch while a run lasts; silent where nobody can see it.
+struct Line {
+    visible: bool,
+    start: Instant,
+    shown_at: Instant,
+    shown_bytes: u64,
+}
+
+impl Line {
+    fn new(start: Instant) -> Self {
+        Self { visible: std::io::stderr().is_terminal(), start, shown_at: start, shown_bytes: 0 }
+    }
+
+    fn show(&mut self, gate: &Gate) {
+        let now = now();
+        let since = now.since(self.shown_at);
+        if !self.visible || since < LINE_EVERY {
+            return;
+        }
+        let bytes = gate.moved_bytes();
+        let rate = (bytes - self.shown_bytes) as f64 * 8.0 / since.as_secs_f64();
+        (self.shown_at, self.shown_bytes) = (now, bytes);
+        let elapsed = now.since(self.start).as_secs_f64();
+        let lost = match gate.lost() {
+            0 => String::new(),
+            lost => format!("  {lost} connections lost"),
+        };
+        eprint!("\r{elapsed:5.1} s  {}{lost}\x1b[K", show_rate(rate));
+        let _ = std::io::stderr().flush(); // a terminal that is gone is no reason to stop
+    }
+
+    fn clear(&self) {
+        if self.visible {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+fn now() -> Instant {
+    Instant::from_nanos(braid_udp_uring::now())
+}
+
+fn note(text: &str) {
+    eprintln!("loadgen: {text}");
+}

@@ -1,0 +1,179 @@
+//! The server's side of the story: its CPU seconds and what it counted on each path.
+//!
+//! Owns the two ways to ask, inside this process or by HTTP (`--stats-from`), and how connections sum up by path.
+//! Half a story is no story: what covers only some connections is left out.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use braid_server::ServerStats;
+use braid_server::stats::{PathView, RttView};
+
+use crate::tally::{Counts, Rtt, Side};
+
+/// How long the target may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer is read up to this size.
+const ANSWER_MAX_BYTES: u64 = 16 << 20;
+
+/// A server at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ServerSide {
+    cpu_s: Option<f64>,
+    /// By path ID; empty if not all connections are told.
+    paths: Vec<Side>,
+}
+
+impl ServerSide {
+    /// What these statistics say.
+    pub(crate) fn of(stats: &ServerStats) -> Self {
+        let complete = stats.connections_omitted == 0 && stats.workers_silent.is_empty();
+        let mut paths: Vec<Side> = Vec::new();
+        for view in stats.connections.iter().flat_map(|connection| &connection.paths).filter(|_| complete) {
+            let index = view.id as usize;
+            if index >= crate::options::PATHS_MAX {
+                continue; // paths that this client did not open
+            }
+            paths.resize(paths.len().max(index + 1), Side::default());
+            paths[index] = paths[index].plus(&side(view));
+        }
+        let cpu_s = stats.workers.iter().map(|worker| worker.cpu_s).sum::<Option<f64>>();
+        Self { cpu_s: cpu_s.filter(|_| stats.workers_silent.is_empty()), paths }
+    }
+
+    /// Asks a server that serves its statistics at `address`.
+    pub(crate) fn ask(address: SocketAddr) -> Result<Self, String> {
+        let told = |error: String| format!("no statistics from {address}: {error}");
+        let body = get(address).map_err(|error| told(error.to_string()))?;
+        serde_json::from_slice(&body).map(|stats| Self::of(&stats)).map_err(|error| told(error.to_string()))
+    }
+
+    /// CPU seconds between `earlier` and now.
+    pub(crate) fn cpu_since(&self, earlier: &Self) -> Option<f64> {
+        self.cpu_s.zip(earlier.cpu_s).map(|(now, then)| (now - then).max(0.0))
+    }
+
+    /// What it counted on path `index` between `earlier` and now.
+    pub(crate) fn path_since(&self, index: usize, earlier: &Self) -> Option<Side> {
+        let before = earlier.paths.get(index).copied().unwrap_or_default();
+        self.paths.get(index).map(|side| side.since(&before))
+    }
+}
+
+fn side(view: &PathView) -> Side {
+    let RttView { min, smoothed, p99 } = view.rtt_us;
+    let us = |value: Option<f64>| value.and_then(|us| Duration::try_from_secs_f64(us / 1e6).ok());
+    Side {
+        counts: Counts {
+            packets_sent: view.packets_sent,
+            packets_received: view.packets_received,
+            packets_lost: view.packets_lost,
+            bytes_sent: view.bytes_sent,
+            bytes_received: view.bytes_received,
+            stream_bytes_sent: view.stream_bytes_sent,
+            stream_bytes_received: view.stream_bytes_received,
+            probe_timeouts: view.probe_timeouts,
+            suspected: view.suspected,
+        },
+        rtt: Rtt::new(us(min), us(smoothed), us(p99)),
+    }
+}
+
+/// The body of what HTTP says at `address`.
+fn get(address: SocketAddr) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET / HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_MAX_BYTES).read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
+    let start = end.ok_or_else(|| std::io::Error::other("the answer is no HTTP"))? + 4;
+    Ok(answer.split_off(start))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use braid_server::stats::{ConnectionView, WorkerStats};
+
+    use super::*;
+
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    fn view(id: u32, packets_lost: u64, smoothed: f64) -> PathView {
+        let rtt_us = RttView { min: Some(30.0), smoothed: Some(smoothed), p99: None };
+        PathView { id, packets_lost, rtt_us, ..PathView::default() }
+    }
+
+    fn stats(cpu_s: f64, losses: u64) -> ServerStats {
+        let connection = |paths| ConnectionView { paths, ..ConnectionView::default() };
+        let worker = |cpu_s| WorkerStats { cpu_s: Some(cpu_s), ..WorkerStats::default() };
+        ServerStats {
+            workers: vec![worker(cpu_s), worker(cpu_s)],
+            connections: vec![
+                connection(vec![view(0, losses, 100.0), view(1, 0, 10.0)]),
+                connection(vec![view(0, 1, 200.0)]),
+            ],
+            ..ServerStats::default()
+        }
+    }
+
+    #[test]
+    fn connections_sum_up_by_path_and_moments_subtract() {
+        let (early, late) = (ServerSide::of(&stats(1.0, 2)), ServerSide::of(&stats(2.5, 9)));
+        assert_eq!(late.cpu_since(&early), Some(3.0));
+        let first = late.path_since(0, &early).unwrap();
+        assert_eq!((first.counts.packets_lost, first.rtt.smoothed()), (7, Some(us(150))));
+        assert_eq!(late.path_since(1, &early).unwrap().rtt.min(), Some(us(30)));
+        assert_eq!(late.path_since(2, &early), None);
+    }
+
+    #[test]
+    fn a_story_of_some_connections_only_tells_of_no_path() {
+        let partial = ServerSide::of(&ServerStats { connections_omitted: 1, ..stats(1.0, 2) });
+        assert_eq!((partial.path_since(0, &ServerSide::default()), partial.cpu_s), (None, Some(2.0)));
+        let silent = ServerSide::of(&ServerStats { workers_silent: vec![1], ..stats(1.0, 2) });
+        assert_eq!((silent.path_since(0, &ServerSide::default()), silent.cpu_s), (None, None));
+    }
+
+    #[test]
+    fn path_ids_far_off_take_no_memory() {
+        let mut stats = stats(1.0, 0);
+        stats.connections[0].paths.push(view(u32::MAX, 1, 1.0));
+        assert_eq!(ServerSide::of(&stats).paths.len(), 2);
+    }
+
+    #[test]
+    fn a_target_is_asked_by_http() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            let body = serde_json::to_string(&stats(1.0, 2)).unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).unwrap();
+            String::from_utf8(request[..length].to_vec()).unwrap()
+        });
+        assert_eq!(ServerSide::ask(address), Ok(ServerSide::of(&stats(1.0, 2))));
+        assert!(server.join().unwrap().starts_with("GET / HTTP/1.1\r\n"));
+    }
+
+    #[test]
+    fn nobody_there_is_one_sentence() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let sentence = ServerSide::ask(address).unwrap_err();
+        assert!(sentence.starts_with("no statistics from 127.0.0.1:"), "{sentence}");
+    }
+}

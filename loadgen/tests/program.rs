@@ -1,0 +1,135 @@
+//! The program as people run it: real sockets on loopback, a real server inside, exit codes and output.
+
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::Value;
+
+/// Runs measure time and share the machine's few cores, so they take turns.
+static MACHINE: Mutex<()> = Mutex::new(());
+
+fn machine() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn loadgen(words: &str) -> Output {
+    let _turn = machine();
+    Command::new(env!("CARGO_BIN_EXE_loadgen"))
+        .args(words.split_whitespace())
+        .output()
+        .expect("the program runs")
+}
+
+/// The report of a run that must succeed.
+fn report(words: &str) -> Value {
+    let output = loadgen(&format!("{words} --json -"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{words}: {errors}");
+    serde_json::from_slice(&output.stdout).expect("nothing but JSON on standard output")
+}
+
+fn paths(report: &Value) -> &[Value] {
+    report["paths"].as_array().expect("a list")
+}
+
+#[test]
+fn four_paths_carry_one_connection() {
+    let report = report("--paths 4 --scheduler round-robin --duration 500ms");
+    assert_eq!((&report["schema"], &report["requests"]["failed"]), (&1.into(), &0.into()));
+    assert!(report["goodput_bps"].as_u64().unwrap() > 1_000_000, "{report:#}");
+    assert_eq!(paths(&report).len(), 4);
+    for (index, path) in paths(&report).iter().enumerate() {
+        assert!(path["share"].as_f64().unwrap() >= 0.10, "{path:#}");
+        assert!(path["local"].as_str().unwrap().starts_with(&format!("127.0.0.{}:", index + 1)), "{path:#}");
+        assert_eq!(path["state"], "open");
+        assert!(path["sender"]["packets_sent"].as_u64().unwrap() > 0, "the server inside tells its side");
+    }
+    assert!(
+        report["cpu"]["client_s"].as_f64().unwrap() > 0.0
+            && report["cpu"]["server_s"].as_f64().unwrap() > 0.0
+    );
+}
+
+#[test]
+fn a_path_cut_silently_costs_no_request_and_only_a_short_stall() {
+    for cut in ["1@300ms", "0@300ms"] {
+        let report = report(&format!("--paths 2 --duration 1500ms --kill-path {cut}"));
+        assert_eq!(report["requests"]["failed"], 0);
+        assert!(report["longest_stall_us"].as_u64().unwrap() < 500_000, "{report:#}");
+    }
+}
+
+#[test]
+fn small_requests_over_many_connections_complete_and_have_latencies() {
+    let words = "--paths 2 --connections 10 --streams 3 --download 10K --duration 500ms --warmup 100ms";
+    for sockets in ["per-path", "shared"] {
+        let report = report(&format!("{words} --sockets {sockets}"));
+        assert!(report["requests"]["completed"].as_u64().unwrap() > 30, "{report:#}");
+        let latency = &report["latency_us"];
+        assert!(latency["p50"].as_u64().unwrap() <= latency["max"].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn uploads_count_as_goodput() {
+    let report = report("--paths 2 --upload 1M --duration 500ms");
+    let goodput_bps = report["goodput_bps"].as_u64().unwrap();
+    assert!(goodput_bps > 1_000_000, "{report:#}");
+    assert_eq!(report["requests"]["failed"], 0);
+    let completed = report["requests"]["completed"].as_u64().unwrap();
+    let room = goodput_bps / 16 + (2 << 20); // what half a second brought, and a request begun before
+    assert!(
+        completed > 0 && completed << 20 <= room,
+        "no request completes before its upload arrived: {report:#}"
+    );
+}
+
+#[test]
+fn the_other_kind_of_io_does_the_same() {
+    let report = report("--paths 2 --duration 300ms --io mmsg");
+    assert_eq!(report["environment"]["io"], "mmsg");
+    assert!(report["goodput_bps"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn a_target_that_nobody_serves_is_a_failure_with_a_reason() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = loadgen(&format!("{} --insecure --duration 300ms", silent.local_addr().unwrap()));
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.lines().any(|line| line.starts_with("loadgen: 1 x ")), "{errors}");
+}
+
+#[test]
+fn a_wrong_command_line_is_one_sentence_and_exit_code_2() {
+    let missing = "127.0.0.1:1 --ca /nonexistent/ca.pem";
+    for words in
+        ["--paths 0", "--json /nonexistent/report.json", missing, "example.org:4433", "--no-such-option"]
+    {
+        let output = loadgen(words);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{words}: {errors}");
+        assert!(errors.starts_with("loadgen: ") && output.stdout.is_empty(), "{words}: {errors}");
+    }
+}
+
+#[test]
+fn the_table_goes_to_standard_output_and_the_json_to_its_file() {
+    let file = std::env::temp_dir().join(format!("loadgen-test-{}.json", std::process::id()));
+    let output = loadgen(&format!("--duration 200ms --json {}", file.display()));
+    let json = std::fs::read_to_string(&file).expect("the file was written");
+    let _ = std::fs::remove_file(&file);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("path "));
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 1);
+}
+
+#[test]
+fn the_ceiling_is_measured_in_three_ways() {
+    let output = loadgen("ceiling --duration 100ms --json -");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let results = found["results"].as_array().unwrap();
+    assert_eq!(results.len(), 3);
+    assert!(results.iter().all(|row| row["goodput_bps"].as_u64().unwrap() > 0), "{found:#}");
+}
