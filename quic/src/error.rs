@@ -170,7 +170,9 @@ impl fmt::Display for CloseReason {
             Self::PeerApplication { code, reason } => {
                 write!(f, "closed by the peer's application with code {code}{}", Words(reason))
             }
-            Self::PeerTransport { code, reason, .. } => write!(f, "closed by the peer: {code}{}", Words(reason)),
+            Self::PeerTransport { code, reason, .. } => {
+                write!(f, "closed by the peer: {code}{}", Words(reason))
+            }
             Self::IdleTimeout => f.write_str("idle timeout"),
             Self::HandshakeTimeout => f.write_str("the handshake timed out"),
             Self::StatelessReset => f.write_str("stateless reset by the peer"),

@@ -9,11 +9,6 @@ pub struct PathId(pub u32);
 impl PathId {
     /// The path of the handshake.
     pub const ZERO: Self = Self(0);
-
-    /// The next higher path ID, or `None` after the last.
-    pub(crate) fn next(self) -> Option<Self> {
-        self.0.checked_add(1).map(Self)
-    }
 }
 
 impl fmt::Debug for PathId {
@@ -112,6 +107,9 @@ mod tests {
         assert_eq!(StreamId::new(Role::Client, Direction::Unidirectional, 0).as_u64(), 2);
         assert_eq!(StreamId::new(Role::Server, Direction::Unidirectional, 1).as_u64(), 7);
         let id = StreamId::from_wire(7);
-        assert_eq!((id.opened_by(), id.direction(), id.index()), (Role::Server, Direction::Unidirectional, 1));
+        assert_eq!(
+            (id.opened_by(), id.direction(), id.index()),
+            (Role::Server, Direction::Unidirectional, 1)
+        );
     }
 }

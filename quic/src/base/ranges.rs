@@ -118,13 +118,6 @@ impl RangeSet {
         Some(first.range())
     }
 
-    /// Makes the set empty and keeps its memory.
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        self.spans.clear();
-        self.total = 0;
-    }
-
     /// The lowest range.
     #[inline]
     pub(crate) fn peek_front(&self) -> Option<Range<u64>> {
@@ -138,6 +131,7 @@ impl RangeSet {
     }
 
     /// The largest member (not the end of its range, which is one more).
+    #[cfg(test)]
     #[inline]
     pub(crate) fn max(&self) -> Option<u64> {
         self.spans.back().map(|span| span.end - 1)
@@ -157,6 +151,7 @@ impl RangeSet {
     }
 
     /// Is every number of `range` a member? The empty range always is.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn covers(&self, range: &Range<u64>) -> bool {
         if range.is_empty() {

@@ -1,6 +1,6 @@
 //! Randomness that peers must not guess: connection IDs, challenges, skipped packet numbers.
 //!
-//! Owns one ChaCha12 stream per endpoint, seeded from outside, so that a simulated run repeats itself exactly. Never
+//! Owns one `ChaCha12` stream per endpoint, seeded from outside, so that a simulated run repeats itself exactly. Never
 //! asks the operating system.
 
 use rand_chacha::ChaCha12Rng;

@@ -42,7 +42,9 @@ impl Agreed {
 
     /// The peer's delay field as a time (RFC 9000 §19.3).
     pub(super) fn ack_delay(&self, raw: u64) -> Duration {
-        Duration::from_micros(raw.checked_shl(u32::from(self.ack_delay_exponent)).unwrap_or(u64::MAX).min(1 << 40))
+        Duration::from_micros(
+            raw.checked_shl(u32::from(self.ack_delay_exponent)).unwrap_or(u64::MAX).min(1 << 40),
+        )
     }
 }
 

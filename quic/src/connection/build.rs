@@ -35,7 +35,10 @@ enum Load {
     /// Whatever waits, or else a PING.
     Probe,
     /// Challenge, response, and at most an acknowledgement with them.
-    Validation { challenge: Option<[u8; 8]>, response: Option<[u8; 8]> },
+    Validation {
+        challenge: Option<[u8; 8]>,
+        response: Option<[u8; 8]>,
+    },
     Close,
 }
 
@@ -94,7 +97,12 @@ impl Connection {
     }
 
     /// Nothing but an acknowledgement.
-    pub(super) fn build_ack(&mut self, turn: &mut Turn<'_>, id: PathId, buffer: &mut [u8]) -> Option<Transmission> {
+    pub(super) fn build_ack(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
         self.build_single(turn, id, Load::Ack, 0, buffer)
     }
 
@@ -121,21 +129,25 @@ impl Connection {
     ) -> Option<Transmission> {
         let path = self.paths.get_mut(id)?;
         let (now, rng) = (turn.now, &mut *turn.rng);
-        let challenge =
-            path.challenge_mut().filter(|challenge| challenge.is_due(now)).map(|challenge| challenge.next(rng, now));
+        let challenge = path
+            .challenge_mut()
+            .filter(|challenge| challenge.is_due(now))
+            .map(|challenge| challenge.next(rng, now));
         let response = path.running_mut()?.responses.take();
         let load = Load::Validation { challenge, response };
         self.build_single(turn, id, load, usize::from(DATAGRAM_SIZE_MIN), buffer)
     }
 
-    /// CONNECTION_CLOSE, at every level the peer may be able to read (RFC 9000 §10.2.3), on the best path (MP-051).
+    /// `CONNECTION_CLOSE`, at every level the peer may be able to read (RFC 9000 §10.2.3), on the best path (MP-051).
     pub(super) fn build_close(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
         let farewell = self.lifecycle.farewell_owed()?.clone();
         self.lifecycle.on_farewell_sent();
         if self.handshake.is_some() && !self.confirmed {
             return self.build_long_close(turn, &farewell.veiled(), buffer);
         }
-        let id = self.frames_path().or_else(|| self.paths.iter().find(|path| path.running().is_some()).map(|path| path.id()))?;
+        let id = self.frames_path().or_else(|| {
+            self.paths.iter().find(|path| path.running().is_some()).map(super::super::path::Path::id)
+        })?;
         self.build_single(turn, id, Load::Close, 0, buffer)
     }
 
@@ -149,7 +161,8 @@ impl Connection {
         buffer: &mut [u8],
     ) -> Option<Transmission> {
         let route = &self.paths.get(id)?.running()?.route;
-        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size =
+            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
         let size = size.min(buffer.len());
         let written = self.write_short(turn, id, load, pad_to.min(size), &mut buffer[..size])?;
         let counted = if written.in_flight { written.bytes as u64 } else { 0 };
@@ -250,7 +263,7 @@ impl Connection {
         Some(Written { bytes, number, in_flight })
     }
 
-    /// Writes the frames of a 1-RTT packet. Returns whether a PING is among them, and the paths whose PATH_ABANDON is.
+    /// Writes the frames of a 1-RTT packet. Returns whether a PING is among them, and the paths whose `PATH_ABANDON` is.
     fn fill(
         &mut self,
         turn: &mut Turn<'_>,
@@ -265,8 +278,12 @@ impl Connection {
             return (false, abandoned);
         }
         if let Load::Validation { challenge, response } = load {
-            response.into_iter().for_each(|data| Frame::PathResponse(data).write(w));
-            challenge.into_iter().for_each(|data| Frame::PathChallenge(data).write(w));
+            if let Some(data) = response {
+                Frame::PathResponse(data).write(w);
+            }
+            if let Some(data) = challenge {
+                Frame::PathChallenge(data).write(w);
+            }
         }
         ping |= self.write_acks(turn, id, w);
         match load {
@@ -279,7 +296,11 @@ impl Connection {
                 self.write_stream_data(id, w);
             }
             Load::Probe => {
-                if self.paths.get(id).is_some_and(|path| matches!(path.stage(), crate::path::stage::Stage::Open)) {
+                if self
+                    .paths
+                    .get(id)
+                    .is_some_and(|path| matches!(path.stage(), crate::path::stage::Stage::Open))
+                {
                     ping |= self.write_control(id, w, &mut abandoned);
                     self.write_stream_data(id, w);
                 }
@@ -298,7 +319,10 @@ impl Connection {
         let form = AckForm { multipath: self.paths.is_multipath(), delay_exponent: ACK_DELAY_EXPONENT };
         let mut ping = false;
         for id in self.paths.ids() {
-            let owed = self.paths.get(id).is_some_and(|path| path.running().is_some_and(|it| it.space.acks.is_owed()));
+            let owed = self
+                .paths
+                .get(id)
+                .is_some_and(|path| path.running().is_some_and(|it| it.space.acks.is_owed()));
             if !owed || (id != on && self.ack_path(id) != Some(on)) {
                 continue;
             }
@@ -317,7 +341,12 @@ impl Connection {
     }
 
     /// Frames that may travel on any path.
-    fn write_control(&mut self, on: PathId, w: &mut Writer<'_>, abandoned: &mut SmallVec<[PathId; 2]>) -> bool {
+    fn write_control(
+        &mut self,
+        on: PathId,
+        w: &mut Writer<'_>,
+        abandoned: &mut SmallVec<[PathId; 2]>,
+    ) -> bool {
         if !self.wants_frames() {
             return false;
         }
@@ -357,7 +386,7 @@ impl Connection {
         }
     }
 
-    /// Our PATH_ABANDON left: silence on that path, and late packets are waited for (MP-161, MP-164).
+    /// Our `PATH_ABANDON` left: silence on that path, and late packets are waited for (MP-161, MP-164).
     fn on_abandon_sent(&mut self, turn: &mut Turn<'_>, id: PathId) {
         let until = turn.now + self.longest_probe_timeout() * 3;
         if let Some(path) = self.paths.get_mut(id) {
@@ -376,14 +405,16 @@ impl Connection {
     pub(super) fn build_handshake(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
         let wanting = self.handshake.as_ref()?.wanting();
         let route = &self.paths.get(PathId::ZERO)?.running()?.route;
-        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size =
+            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
         let size = size.min(buffer.len());
         let levels: SmallVec<[Level; 2]> = wanting.into_iter().flatten().collect();
         let has_initial = levels.contains(&Level::Initial);
         let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
         for (at, &level) in levels.iter().enumerate() {
             // The last packet brings a datagram with an Initial in it to its least size.
-            let pad_to = if at + 1 == levels.len() && has_initial { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let pad_to =
+                if at + 1 == levels.len() && has_initial { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
             let pad_to = pad_to.saturating_sub(end);
             let room = &mut buffer[end..size];
             let Some(written) = self.write_long(turn, level, pad_to, None, room) else { break };
@@ -399,21 +430,28 @@ impl Connection {
         sent
     }
 
-    fn build_long_close(&mut self, turn: &mut Turn<'_>, farewell: &Farewell, buffer: &mut [u8]) -> Option<Transmission> {
+    fn build_long_close(
+        &mut self,
+        turn: &mut Turn<'_>,
+        farewell: &Farewell,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
         let route = &self.paths.get(PathId::ZERO)?.running()?.route;
-        let size = usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size =
+            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
         let size = size.min(buffer.len());
         let (mut end, mut packets, mut last, mut counted) = (0, 0, 0, 0);
         let client = self.role == Role::Client;
         for level in [Level::Initial, Level::Handshake] {
             let keyed = self.handshake.as_mut()?.rung(level)?.keys.is_some();
-            let alone = level == Level::Initial
-                && self.handshake.as_mut()?.rung(Level::Handshake)?.keys.is_none();
+            let alone =
+                level == Level::Initial && self.handshake.as_mut()?.rung(Level::Handshake)?.keys.is_none();
             if !keyed {
                 continue;
             }
             let pad_to = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
-            let Some(written) = self.write_long(turn, level, pad_to, Some(farewell), &mut buffer[end..size]) else {
+            let Some(written) = self.write_long(turn, level, pad_to, Some(farewell), &mut buffer[end..size])
+            else {
                 break;
             };
             end += written.bytes;
@@ -439,7 +477,8 @@ impl Connection {
         let rung = handshake.rung(level)?;
         let number = rung.space.peek_number();
         let pn_len = pn_len_for(number, rung.space.largest_acked());
-        let kind = if level == Level::Initial { LongKind::Initial { token: &[] } } else { LongKind::Handshake };
+        let kind =
+            if level == Level::Initial { LongKind::Initial { token: &[] } } else { LongKind::Handshake };
         if buffer.len() < long_header_len(kind, &dcid, &scid, pn_len) + TAG_LEN + 16 {
             return None;
         }

@@ -18,6 +18,9 @@ use crate::turn::Turn;
 /// A path may stay suspect for this long before it is given up, or as long as the idle timeout, if that is shorter.
 const SUSPECT_MAX: Duration = Duration::from_secs(30);
 
+/// Silence after which memory kept for speed is given back.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
+
 impl Connection {
     /// When it must be visited next, if nothing arrives.
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -35,6 +38,7 @@ impl Connection {
             self.idle.deadline(self.longest_probe_timeout()),
             self.keep_alive_at(),
             self.suspect_deadline(),
+            self.trim_at(),
         ]
         .into_iter()
         .flatten()
@@ -64,6 +68,9 @@ impl Connection {
         if self.keep_alive_at().is_some_and(|at| at <= now) {
             self.ping_owed = true;
         }
+        if self.trim_at().is_some_and(|at| at <= now) {
+            self.streams.trim();
+        }
         self.on_handshake_deadline(turn);
         for id in self.paths.ids() {
             self.on_path_deadline(turn, id);
@@ -83,6 +90,11 @@ impl Connection {
 
     fn keep_alive_at(&self) -> Option<Instant> {
         self.idle.keep_alive_at(self.config.keep_alive).filter(|_| self.confirmed && !self.ping_owed)
+    }
+
+    /// When a connection that went quiet gives back the memory that it keeps for speed.
+    fn trim_at(&self) -> Option<Instant> {
+        self.streams.has_spare().then(|| self.idle.quiet_since() + TRIM_AFTER)
     }
 
     /// Loss and probe timers of the Initial and Handshake levels.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
 
 use super::Connection;
 use super::lifecycle::Lifecycle;
@@ -65,7 +66,7 @@ impl Connection {
 
     /// The paths in use.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
-        self.paths.iter().filter(|path| path.running().is_some()).map(|path| path.id())
+        self.paths.iter().filter(|path| path.running().is_some()).map(super::super::path::Path::id)
     }
 
     /// The smoothed RTT of the best path.
@@ -80,6 +81,10 @@ impl Connection {
 
     pub(crate) fn server_name(&self) -> Option<&str> {
         self.tls.server_name()
+    }
+
+    pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.tls.peer_certificates()
     }
 
     pub(crate) fn is_multipath(&self) -> bool {
@@ -97,7 +102,11 @@ impl Connection {
         if self.lifecycle.is_ending() { None } else { self.streams.open(direction) }
     }
 
-    pub(crate) fn write(&mut self, id: StreamId, chunks: impl IntoIterator<Item = Bytes>) -> Result<u64, WriteError> {
+    pub(crate) fn write(
+        &mut self,
+        id: StreamId,
+        chunks: impl IntoIterator<Item = Bytes>,
+    ) -> Result<u64, WriteError> {
         self.streams.write(id, chunks)
     }
 
@@ -153,7 +162,8 @@ impl Connection {
         if !self.paths.is_multipath() {
             return Err(PathError::NotNegotiated);
         }
-        let abandoned = self.paths.get(id).filter(|path| path.was_used()).map(|path| path.stage().is_abandoned());
+        let abandoned =
+            self.paths.get(id).filter(|path| path.was_used()).map(|path| path.stage().is_abandoned());
         if abandoned != Some(false) {
             return Err(PathError::NoSuchPath);
         }
@@ -203,11 +213,10 @@ impl Connection {
     pub(crate) fn on_fate(&mut self, turn: &Turn<'_>, id: PathId, fate: Fate) {
         let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { return };
         match fate {
-            Fate::Sent | Fate::NoRoom => {}
             Fate::NoSegmentation => running.route.on_no_segmentation(turn.now),
             Fate::TooBig => running.route.on_too_big(),
             Fate::Unreachable if self.paths.has_alternative(id) => self.suspect(turn, id),
-            Fate::Unreachable => {}
+            Fate::Sent | Fate::NoRoom | Fate::Unreachable => {}
         }
     }
 }

@@ -75,9 +75,13 @@ impl Connection {
         }
     }
 
-    fn on_frame(&mut self, turn: &mut Turn<'_>, place: &Place, frame: &Frame<'_>) -> Result<(), TransportError> {
+    fn on_frame(
+        &mut self,
+        turn: &mut Turn<'_>,
+        place: &Place,
+        frame: &Frame<'_>,
+    ) -> Result<(), TransportError> {
         match *frame {
-            Frame::Padding | Frame::Ping => Ok(()),
             Frame::Ack(ref ack) => match place.kind {
                 PacketKind::OneRtt => self.on_ack(turn, ack, place.generation),
                 _ => self.on_handshake_ack(turn, ack, place.level()),
@@ -105,7 +109,8 @@ impl Connection {
             Frame::NewToken { .. } if self.role == Role::Server => {
                 Err(TransportError::protocol_violation("NEW_TOKEN from a client"))
             }
-            Frame::NewToken { .. } => Ok(()), // tokens are for the next connection; we keep none
+            // Tokens are for the next connection; we keep none.
+            Frame::Padding | Frame::Ping | Frame::NewToken { .. } => Ok(()),
             Frame::HandshakeDone => self.on_handshake_done(turn),
             Frame::ConnectionClose { application, code, frame_type, reason } => {
                 self.on_close(turn, application, code, frame_type, reason);

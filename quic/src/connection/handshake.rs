@@ -38,8 +38,8 @@ impl Rung {
 /// Initial and Handshake levels.
 #[derive(Debug)]
 pub(super) struct Handshake {
-    initial: Rung,
-    handshake: Rung,
+    first: Rung,
+    second: Rung,
     original: Cid,
     timeouts: u32,
     last_sent_at: Option<Instant>,
@@ -50,8 +50,8 @@ pub(super) struct Handshake {
 impl Handshake {
     pub(super) fn new(keys: LevelKeys, original: Cid) -> Self {
         Self {
-            initial: Rung { keys: Some(keys), ..Rung::default() },
-            handshake: Rung::default(),
+            first: Rung { keys: Some(keys), ..Rung::default() },
+            second: Rung::default(),
             original,
             timeouts: 0,
             last_sent_at: None,
@@ -67,8 +67,8 @@ impl Handshake {
     /// The level's state; there is none for 1-RTT here.
     pub(super) fn rung(&mut self, level: Level) -> Option<&mut Rung> {
         match level {
-            Level::Initial => Some(&mut self.initial),
-            Level::Handshake => Some(&mut self.handshake),
+            Level::Initial => Some(&mut self.first),
+            Level::Handshake => Some(&mut self.second),
             Level::OneRtt => None,
         }
     }
@@ -83,21 +83,18 @@ impl Handshake {
     }
 
     pub(super) fn in_flight_bytes(&self) -> u64 {
-        self.initial.space.in_flight_bytes() + self.handshake.space.in_flight_bytes()
+        self.first.space.in_flight_bytes() + self.second.space.in_flight_bytes()
     }
 
     /// The levels that have something to send, in order.
     pub(super) fn wanting(&self) -> [Option<Level>; 2] {
-        [
-            self.initial.wants().then_some(Level::Initial),
-            self.handshake.wants().then_some(Level::Handshake),
-        ]
+        [self.first.wants().then_some(Level::Initial), self.second.wants().then_some(Level::Handshake)]
     }
 
     /// Is there something that congestion control does not hold back: an acknowledgement or a probe? New handshake data
     /// may share its datagram; one datagram beyond the window is what a probe costs anyway.
     pub(super) fn wants_free(&self) -> bool {
-        [&self.initial, &self.handshake]
+        [&self.first, &self.second]
             .iter()
             .any(|rung| rung.keys.is_some() && (rung.probes > 0 || rung.space.acks.is_due()))
     }
@@ -116,31 +113,33 @@ impl Handshake {
     /// When the probe timeout fires. `stuck` says that a client must probe although nothing is in flight, since only
     /// its packets give the server leave to send (RFC 9002 §6.2.2.1).
     pub(super) fn probe_at(&self, base: Duration, stuck: bool) -> Option<Instant> {
-        if self.initial.probes > 0 || self.handshake.probes > 0 {
+        if self.first.probes > 0 || self.second.probes > 0 {
             return None;
         }
-        let sent = [&self.initial, &self.handshake].into_iter().filter_map(|rung| rung.space.last_eliciting_at());
+        let sent = [&self.first, &self.second].into_iter().filter_map(|rung| rung.space.last_eliciting_at());
         let from = sent.max().or(self.last_sent_at.filter(|_| stuck))?;
         Some(from + probe_after(base, self.timeouts))
     }
 
     pub(super) fn loss_at(&self) -> Option<Instant> {
-        [self.initial.space.loss_at(), self.handshake.space.loss_at()].into_iter().flatten().min()
+        [self.first.space.loss_at(), self.second.space.loss_at()].into_iter().flatten().min()
     }
 
     /// The probe timeout fired: send what is unacknowledged again, or at least something (RFC 9002 §6.2.4).
     pub(super) fn on_probe_timeout(&mut self) {
         self.timeouts = self.timeouts.saturating_add(1);
         let mut any = false;
-        for rung in [&mut self.initial, &mut self.handshake] {
-            if rung.keys.is_some() && (rung.space.awaits_ack() || rung.crypto.has_unacked() || rung.crypto.wants()) {
+        for rung in [&mut self.first, &mut self.second] {
+            if rung.keys.is_some()
+                && (rung.space.awaits_ack() || rung.crypto.has_unacked() || rung.crypto.wants())
+            {
                 rung.crypto.resend_all();
                 rung.probes = 2;
                 any = true;
             }
         }
         if !any {
-            let rung = if self.handshake.keys.is_some() { &mut self.handshake } else { &mut self.initial };
+            let rung = if self.second.keys.is_some() { &mut self.second } else { &mut self.first };
             rung.probes = u8::from(rung.keys.is_some());
         }
     }

@@ -1,7 +1,7 @@
 //! How far a connection is, from its first packet to its last, and when silence ends it.
 //!
 //! Owns the closing and draining periods (RFC 9000 §10.2) and the idle timeout (§10.1). Which datagram carries a
-//! CONNECTION_CLOSE is `build`'s.
+//! `CONNECTION_CLOSE` is `build`'s.
 
 use std::time::Duration;
 
@@ -124,7 +124,9 @@ impl Lifecycle {
     /// When this state ends by itself.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Handshaking { until } | Self::Closing { until, .. } | Self::Draining { until } => Some(*until),
+            Self::Handshaking { until } | Self::Closing { until, .. } | Self::Draining { until } => {
+                Some(*until)
+            }
             Self::Open | Self::Gone => None,
         }
     }
@@ -155,6 +157,11 @@ impl Idle {
     /// The timeout in force, if there is one.
     pub(crate) fn timeout(&self) -> Option<Duration> {
         (!self.timeout.is_zero()).then_some(self.timeout)
+    }
+
+    /// When something last happened.
+    pub(crate) fn quiet_since(&self) -> Instant {
+        self.quiet_since
     }
 
     pub(crate) fn on_received(&mut self, now: Instant) {

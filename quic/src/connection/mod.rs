@@ -63,7 +63,7 @@ pub(crate) struct Connection {
     keys: Option<Box<KeyRing>>,
     /// Handshake data in 1-RTT packets: session tickets.
     tickets: CryptoStream,
-    /// HANDSHAKE_DONE, at a server.
+    /// `HANDSHAKE_DONE`, at a server.
     handshake_done: Option<Post>,
     paths: Paths,
     streams: Streams,
@@ -237,6 +237,7 @@ impl Connection {
     /// Checks what must always hold; for audits.
     pub(crate) fn audit(&self) -> Result<(), String> {
         self.paths.audit()?;
+        self.streams.audit()?;
         for path in self.paths.iter() {
             let Some(running) = path.running() else { continue };
             let mut sum = running.space.in_flight_bytes();

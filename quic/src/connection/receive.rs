@@ -203,7 +203,12 @@ impl Connection {
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
             running.route.on_validated();
         }
-        if self.handshake.as_mut().and_then(|it| it.rung(Level::Initial)).is_some_and(|rung| !rung.is_discarded()) {
+        if self
+            .handshake
+            .as_mut()
+            .and_then(|it| it.rung(Level::Initial))
+            .is_some_and(|rung| !rung.is_discarded())
+        {
             self.drop_level(Level::Initial);
         }
     }

@@ -62,7 +62,8 @@ impl Connection {
             return if used || abandoned { Ok(()) } else { Err(unsent) }; // MP-213
         };
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
-        let report = running.space.on_ack(ack, |receipt, outcome| sort(streams, settled, receipt, outcome))?;
+        let report =
+            running.space.on_ack(ack, |receipt, outcome| sort(streams, settled, receipt, outcome))?;
         if let Some(keys) = &mut self.keys {
             keys.on_acked(&running.space.phase, ack.largest, generation, now)?;
         }
@@ -93,7 +94,9 @@ impl Connection {
     ) -> Result<(), TransportError> {
         let now = turn.now;
         let Some(handshake) = &mut self.handshake else { return Ok(()) };
-        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else { return Ok(()) };
+        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else {
+            return Ok(());
+        };
         let Some(rung) = handshake.rung(level).filter(|rung| !rung.is_discarded()) else { return Ok(()) };
         let crypto = &mut rung.crypto;
         let acks = &mut rung.space;
@@ -143,16 +146,19 @@ impl Connection {
     /// The loss timer of the Initial or Handshake level fired.
     pub(super) fn on_handshake_loss_timer(&mut self, turn: &Turn<'_>) {
         let Some(handshake) = &mut self.handshake else { return };
-        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else { return };
+        let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) else {
+            return;
+        };
         let mut lost = 0;
         for level in [Level::Initial, Level::Handshake] {
             let Some(rung) = handshake.rung(level) else { continue };
             let crypto = &mut rung.crypto;
-            lost += detect_in(&mut rung.space, running_route(running), Duration::ZERO, turn.now, |receipt, _| {
-                if receipt.kind() == ReceiptKind::Crypto {
-                    crypto.on_lost(receipt.offset(), receipt.len());
-                }
-            });
+            lost +=
+                detect_in(&mut rung.space, running_route(running), Duration::ZERO, turn.now, |receipt, _| {
+                    if receipt.kind() == ReceiptKind::Crypto {
+                        crypto.on_lost(receipt.offset(), receipt.len());
+                    }
+                });
         }
         self.stats.packets_lost += lost;
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
@@ -172,7 +178,7 @@ impl Connection {
     /// The last state of an abandoned path goes; what was unacknowledged is lost (MP-171).
     pub(super) fn stop_path(&mut self, id: PathId) {
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
-        if let Some(mut running) = self.paths.get_mut(id).and_then(|path| path.stop()) {
+        if let Some(mut running) = self.paths.get_mut(id).and_then(super::super::path::Path::stop) {
             running.space.lose_all(|receipt, outcome| sort(streams, settled, receipt, outcome));
         }
         self.settle_rest();
@@ -195,7 +201,9 @@ impl Connection {
             let acked = outcome == Outcome::Acked;
             match receipt.kind() {
                 ReceiptKind::Ack if acked => {
-                    if let Some(running) = self.paths.get_mut(receipt.path()).and_then(|path| path.running_mut()) {
+                    if let Some(running) =
+                        self.paths.get_mut(receipt.path()).and_then(|path| path.running_mut())
+                    {
                         running.space.acks.on_ack_acked(receipt.value());
                     }
                 }
@@ -254,7 +262,8 @@ fn detect_in(
     sink: impl FnMut(&Receipt, Outcome),
 ) -> u64 {
     let timeout = route.rtt.pto_base(max_ack_delay);
-    let report: LossReport = space.detect_lost(route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS, now, sink);
+    let report: LossReport =
+        space.detect_lost(route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS, now, sink);
     if report.packets > 0 {
         let persistent = report.run.is_some_and(|(first, last)| {
             route.sampled_before(first) && loss::is_persistent(first, last, timeout)

@@ -72,7 +72,9 @@ impl Connection {
         match (keys, &mut self.handshake) {
             (Some(NewKeys::Handshake(keys)), Some(handshake)) => {
                 if handshake.rung(Level::Initial).is_some_and(|rung| !rung.crypto.is_drained()) {
-                    return Err(TransportError::protocol_violation("handshake data left at a level that is over"));
+                    return Err(TransportError::protocol_violation(
+                        "handshake data left at a level that is over",
+                    ));
                 }
                 if let Some(rung) = handshake.rung(Level::Handshake) {
                     rung.keys = Some(keys);
@@ -102,7 +104,7 @@ impl Connection {
         }
         let Some(encoded) = self.tls.peer_params() else { return Ok(()) };
         let theirs = TransportParameters::decode(encoded, self.role.peer())?;
-        let original = self.handshake.as_ref().map(|handshake| handshake.original()).unwrap_or(Cid::EMPTY);
+        let original = self.handshake.as_ref().map_or(Cid::EMPTY, |handshake| handshake.original());
         let zero = self.paths.get_mut(PathId::ZERO);
         let peer = zero.and_then(|path| path.remote.current()).unwrap_or(Cid::EMPTY);
         agreed::check(&theirs, self.role, original, peer)?;

@@ -32,11 +32,11 @@ pub(crate) struct Transmission {
 /// What the next datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// CONNECTION_CLOSE.
+    /// `CONNECTION_CLOSE`.
     Close,
     /// Initial and Handshake packets.
     Handshake,
-    /// PATH_CHALLENGE, PATH_RESPONSE.
+    /// `PATH_CHALLENGE`, `PATH_RESPONSE`.
     Validation(PathId),
     /// Something ack-eliciting after a probe timeout.
     Probe(PathId),
@@ -96,7 +96,8 @@ impl Connection {
             return Some(Purpose::Validation(path.id()));
         }
         let owes = |path: &&crate::path::Path| {
-            !path.stage().is_abandoned() && path.running().is_some_and(|running| running.owes_probe() && running.route.credit() > 0)
+            !path.stage().is_abandoned()
+                && path.running().is_some_and(|running| running.owes_probe() && running.route.credit() > 0)
         };
         if let Some(path) = self.paths.iter().find(owes) {
             return Some(Purpose::Probe(path.id()));
@@ -184,11 +185,11 @@ impl Connection {
     pub(super) fn frames_path(&self) -> Option<PathId> {
         self.paths.best(None).or_else(|| {
             let speaking = |path: &&crate::path::Path| {
-                matches!(path.stage(), Stage::AbandonQueued { .. })
+                matches!(path.stage(), Stage::AbandonQueued)
                     && path.running().is_some()
                     && path.remote.current().is_some()
             };
-            self.paths.iter().find(speaking).map(|path| path.id())
+            self.paths.iter().find(speaking).map(super::super::path::Path::id)
         })
     }
 
@@ -203,7 +204,10 @@ impl Connection {
 
     /// A path whose acknowledgements are due, and the path to send them on.
     fn ack_purpose(&self) -> Option<Purpose> {
-        let due = self.paths.iter().find(|path| path.running().is_some_and(|running| running.space.acks.is_due()))?;
+        let due = self
+            .paths
+            .iter()
+            .find(|path| path.running().is_some_and(|running| running.space.acks.is_due()))?;
         self.ack_path(due.id()).map(Purpose::Ack)
     }
 
@@ -215,7 +219,7 @@ impl Connection {
             Stage::Open => true,
             Stage::Probing(_) => path.running().is_some_and(|running| running.route.credit() > 0),
             Stage::Suspect { .. } => !self.paths.has_alternative(of),
-            Stage::Reserved | Stage::AbandonQueued { .. } | Stage::Leaving { .. } => false,
+            Stage::Reserved | Stage::AbandonQueued | Stage::Leaving { .. } => false,
         };
         if own && path.remote.current().is_some() { Some(of) } else { self.paths.best(Some(of)) }
     }

@@ -144,6 +144,7 @@ impl KeyRing {
     }
 
     /// Lowers limits; raises none.
+    #[cfg(test)]
     pub(crate) fn lower_limits(&mut self, limits: KeyLimits) {
         self.limits.update_after = self.limits.update_after.min(limits.update_after);
         self.limits.seals_max = self.limits.seals_max.min(limits.seals_max);

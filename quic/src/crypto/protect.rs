@@ -11,10 +11,7 @@ use super::provider::{DirectionKeys, HeaderKey, PacketKey};
 use super::{SAMPLE_LEN, SAMPLE_OFFSET, TAG_LEN};
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::PathId;
-
-/// Bits of the first byte that must be zero (RFC 9000 §17.2, §17.3.1).
-const RESERVED_LONG: u8 = 0x0c;
-const RESERVED_SHORT: u8 = 0x18;
+use crate::wire::packet;
 
 /// Why a packet was not sealed. It must not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,17 +166,16 @@ pub(super) fn seal(
     header_key.mask(&rest[..SAMPLE_LEN], &mut first[0], number).ok_or(SealError::Refused)
 }
 
-/// Reveals the header; `None` when `packet` is too short for a sample.
+/// Reveals the header; `None` when `bytes` is too short for a sample.
 #[inline]
-pub(super) fn unmask(header_key: &HeaderKey, packet: &mut [u8], pn_offset: usize) -> Option<Unmasked> {
-    let (front, rest) = packet.split_at_mut_checked(pn_offset.checked_add(SAMPLE_OFFSET)?)?;
+pub(super) fn unmask(header_key: &HeaderKey, bytes: &mut [u8], pn_offset: usize) -> Option<Unmasked> {
+    let (front, rest) = bytes.split_at_mut_checked(pn_offset.checked_add(SAMPLE_OFFSET)?)?;
     let sample = rest.get(..SAMPLE_LEN)?;
     let (first, front) = front.split_first_mut()?;
     let number = front.get_mut(pn_offset.checked_sub(1)?..)?;
     header_key.unmask(sample, first, number)?;
-    let pn_len = usize::from(*first & 3) + 1;
-    let truncated_pn = number[..pn_len].iter().fold(0, |number, &byte| number << 8 | u64::from(byte));
-    Some(Unmasked { first: *first, truncated_pn, pn_len })
+    let pn_len = packet::pn_len(*first);
+    Some(Unmasked { first: *first, truncated_pn: packet::truncated_pn(&number[..pn_len]), pn_len })
 }
 
 /// Decrypts the payload and checks what may be judged only now: the reserved bits.
@@ -187,14 +183,13 @@ pub(super) fn unmask(header_key: &HeaderKey, packet: &mut [u8], pn_offset: usize
 pub(super) fn open(
     key: &PacketKey,
     ppn: Ppn,
-    packet: &mut [u8],
+    bytes: &mut [u8],
     payload_offset: usize,
 ) -> Result<Range<usize>, OpenError> {
-    let (header, payload) = packet.split_at_mut_checked(payload_offset).ok_or(OpenError::Failed)?;
+    let (header, payload) = bytes.split_at_mut_checked(payload_offset).ok_or(OpenError::Failed)?;
     let len = key.open(ppn, header, payload).ok_or(OpenError::Failed)?;
     let first = header.first().copied().unwrap_or_default();
-    let reserved = if first & 0x80 == 0 { RESERVED_SHORT } else { RESERVED_LONG };
-    if first & reserved != 0 {
+    if packet::has_reserved_bits(first) {
         return Err(OpenError::ReservedBits);
     }
     Ok(payload_offset..payload_offset + len)

@@ -47,7 +47,8 @@ impl Endpoint {
         let slot = self.entries.vacant_key() as u32;
         let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
         let transport = Arc::clone(&self.config.transport);
-        let Ok(mut connection) = Connection::server(&tls, transport, original, peer, *route, &mut turn) else {
+        let Ok(mut connection) = Connection::server(&tls, transport, original, peer, *route, &mut turn)
+        else {
             self.stats.refused += 1;
             return;
         };

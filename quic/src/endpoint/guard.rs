@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustls_pki_types::CertificateDer;
 
 use super::{ConnectionKey, Endpoint};
 use crate::base::address::RouteId;
@@ -65,6 +66,11 @@ impl<'a> ConnectionGuard<'a> {
         self.get().server_name()
     }
 
+    /// The certificates that the peer presented, its own first, once TLS knows them.
+    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
+        self.get().peer_certificates()
+    }
+
     /// Is the multipath extension in use?
     pub fn multipath(&self) -> bool {
         self.get().is_multipath()
@@ -105,7 +111,11 @@ impl<'a> ConnectionGuard<'a> {
     ///
     /// # Errors
     /// When the stream cannot be written to.
-    pub fn write(&mut self, stream: StreamId, chunks: impl IntoIterator<Item = Bytes>) -> Result<u64, WriteError> {
+    pub fn write(
+        &mut self,
+        stream: StreamId,
+        chunks: impl IntoIterator<Item = Bytes>,
+    ) -> Result<u64, WriteError> {
         self.get_mut().write(stream, chunks)
     }
 

@@ -7,10 +7,10 @@ mod admit;
 mod guard;
 mod orphan;
 mod receive;
-mod timers;
-mod transmit;
 #[cfg(test)]
 mod tests;
+mod timers;
+mod transmit;
 
 use std::collections::VecDeque;
 
@@ -93,7 +93,6 @@ struct Entry {
     has_news: bool,
     /// The earliest timer set for it.
     armed: Instant,
-    accepted: bool,
     handshaking: bool,
     paths: u64,
     packets: (u64, u64),
@@ -160,7 +159,8 @@ impl Endpoint {
         }
         let slot = self.entries.vacant_key() as u32;
         let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
-        let connection = Connection::client(config, server_name, route, &mut turn).map_err(ConnectError::Tls)?;
+        let connection =
+            Connection::client(config, server_name, route, &mut turn).map_err(ConnectError::Tls)?;
         Ok(self.insert(connection, false))
     }
 
@@ -173,7 +173,6 @@ impl Endpoint {
             dirty: false,
             has_news: false,
             armed: Instant::NEVER,
-            accepted,
             handshaking: accepted,
             paths: 0,
             packets: (0, 0),
@@ -237,7 +236,10 @@ impl Endpoint {
         // Timers that were set for a later time than the connection needs now are left behind; drop them here, so that
         // nobody wakes for nothing.
         while let Some((slot, generation, at)) = self.timers.peek() {
-            let live = self.entries.get(slot as usize).is_some_and(|it| it.generation == generation && it.armed == at);
+            let live = self
+                .entries
+                .get(slot as usize)
+                .is_some_and(|it| it.generation == generation && it.armed == at);
             if live {
                 return Some(at);
             }

@@ -256,7 +256,8 @@ fn the_close_and_its_words_arrive() {
 
 #[test]
 fn silence_ends_a_connection() {
-    let mut pair = Pair::new(TransportConfig { idle_timeout: Duration::from_secs(2), ..TransportConfig::default() });
+    let mut pair =
+        Pair::new(TransportConfig { idle_timeout: Duration::from_secs(2), ..TransportConfig::default() });
     pair.settle();
     for _ in 0..3000 {
         pair.step();
@@ -284,7 +285,8 @@ fn a_version_nobody_speaks_is_answered_with_ours() {
     let mut datagram = vec![0xc0, 0xba, 0xba, 0xba, 0xba, 8, 1, 1, 1, 1, 1, 1, 1, 1, 4, 2, 2, 2, 2];
     datagram.resize(1200, 0);
     let route = RouteId::new(LocalId(0), "127.0.0.1:443".parse().unwrap(), "127.0.0.9:9".parse().unwrap());
-    let received = Received { bytes: &mut datagram, segment_size: 1200, route, ecn: crate::base::address::Ecn::NotEct };
+    let received =
+        Received { bytes: &mut datagram, segment_size: 1200, route, ecn: crate::base::address::Ecn::NotEct };
     pair.server.receive(received, pair.now);
     let mut wire = Wire::default();
     pair.server.transmit(&mut wire, pair.now);

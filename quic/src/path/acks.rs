@@ -43,7 +43,7 @@ pub(crate) struct Acks {
     largest: Option<(u64, Instant)>,
     debt: Debt,
     eliciting_since_ack: u32,
-    acks_since_eliciting: u32,
+    reports_since_eliciting: u32,
     ecn: EcnCounts,
     saw_ecn: bool,
 }
@@ -56,7 +56,7 @@ impl Default for Acks {
             largest: None,
             debt: Debt::None,
             eliciting_since_ack: 0,
-            acks_since_eliciting: 0,
+            reports_since_eliciting: 0,
             ecn: EcnCounts::default(),
             saw_ecn: false,
         }
@@ -83,7 +83,14 @@ impl Acks {
 
     /// Records a packet that was opened and is no duplicate. `delay` is how long its acknowledgement may wait.
     #[inline]
-    pub(crate) fn on_received(&mut self, number: u64, eliciting: bool, ecn: Ecn, delay: Duration, now: Instant) {
+    pub(crate) fn on_received(
+        &mut self,
+        number: u64,
+        eliciting: bool,
+        ecn: Ecn,
+        delay: Duration,
+        now: Instant,
+    ) {
         let in_order = self.expected() == number;
         let newest = self.largest.is_none_or(|(largest, _)| number > largest);
         self.received.insert(number..number + 1);
@@ -177,18 +184,18 @@ impl Acks {
         receipts.push(Receipt::ack(path, largest));
         self.debt = Debt::None;
         self.eliciting_since_ack = 0;
-        self.acks_since_eliciting += 1;
+        self.reports_since_eliciting += 1;
         true
     }
 
     /// Should this acknowledgement carry a PING, so that the peer's reply lets us forget old ranges?
     pub(crate) fn wants_reply(&self) -> bool {
-        self.received.len() >= RANGES_BEFORE_PING && self.acks_since_eliciting >= ACKS_BEFORE_PING
+        self.received.len() >= RANGES_BEFORE_PING && self.reports_since_eliciting >= ACKS_BEFORE_PING
     }
 
     /// Something ack-eliciting left together with an acknowledgement.
     pub(crate) fn on_eliciting_sent(&mut self) {
-        self.acks_since_eliciting = 0;
+        self.reports_since_eliciting = 0;
     }
 
     /// The peer has our report up to `largest`: it need not be repeated (RFC 9000 §13.2.4).
@@ -300,7 +307,9 @@ mod tests {
     #[test]
     fn what_the_peer_knows_is_dropped_but_the_newest_range() {
         let mut acks = Acks::default();
-        [0, 1, 2, 5, 6, 9].into_iter().for_each(|n| receive(&mut acks, n));
+        for n in [0, 1, 2, 5, 6, 9] {
+            receive(&mut acks, n);
+        }
         acks.on_ack_acked(9);
         assert_eq!(acks.ranges(), 1);
         assert!(acks.is_duplicate(3), "too old to tell");

@@ -78,7 +78,9 @@ impl LocalCids {
         if sequence >= self.next_sequence {
             return Err(TransportError::protocol_violation("retired a connection ID that was never issued"));
         }
-        let Some(at) = self.issued.iter().position(|issued| issued.sequence == sequence) else { return Ok(()) };
+        let Some(at) = self.issued.iter().position(|issued| issued.sequence == sequence) else {
+            return Ok(());
+        };
         if &*self.issued[at].cid == carried_by {
             return Err(TransportError::protocol_violation("retired the connection ID of its own packet"));
         }
@@ -91,11 +93,6 @@ impl LocalCids {
         self.issued.first().map_or(Cid::EMPTY, |issued| issued.cid)
     }
 
-    /// Has the peer been given an ID, as far as we know?
-    pub(crate) fn any_issued(&self) -> bool {
-        self.next_sequence > 0
-    }
-
     /// The sequence number that comes next; a peer that asks for a later one is wrong (MP-252).
     pub(crate) fn next_sequence(&self) -> u64 {
         self.next_sequence
@@ -105,7 +102,7 @@ impl LocalCids {
         self.issued.iter().any(|issued| issued.post == Post::Queued)
     }
 
-    /// Writes the frames that issue IDs; `plain` for NEW_CONNECTION_ID, which is for path 0 without multipath.
+    /// Writes the frames that issue IDs; `plain` for `NEW_CONNECTION_ID`, which is for path 0 without multipath.
     pub(crate) fn write(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts, path: PathId, plain: bool) {
         for issued in self.issued.iter_mut().filter(|issued| issued.post == Post::Queued) {
             let frame = Frame::NewConnectionId(NewConnectionId {
@@ -145,6 +142,7 @@ impl LocalCids {
         self.issued.drain(..).for_each(|issued| turn.cids.release(&issued.cid));
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.issued.len()
     }
@@ -198,10 +196,18 @@ impl RemoteCids {
     }
 
     /// The peer issues an ID (RFC 9000 §19.15, MP-065, MP-072 to MP-074).
-    pub(crate) fn on_new(&mut self, turn: &mut Turn<'_>, frame: &NewConnectionId) -> Result<(), TransportError> {
+    pub(crate) fn on_new(
+        &mut self,
+        turn: &mut Turn<'_>,
+        frame: &NewConnectionId,
+    ) -> Result<(), TransportError> {
         if let Some(held) = self.held.iter().find(|held| held.sequence == frame.sequence) {
             let same = held.cid == frame.cid && held.token.is_none_or(|token| token == frame.reset_token);
-            return if same { Ok(()) } else { Err(TransportError::protocol_violation("reissued a sequence number")) };
+            return if same {
+                Ok(())
+            } else {
+                Err(TransportError::protocol_violation("reissued a sequence number"))
+            };
         }
         if self.holds_otherwise(&frame.cid, frame.sequence) {
             return Err(TransportError::protocol_violation("issued a connection ID twice"));
@@ -249,8 +255,7 @@ impl RemoteCids {
 
     pub(crate) fn write(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts, path: PathId, plain: bool) {
         for (sequence, post) in self.retiring.iter_mut().filter(|(_, post)| *post == Post::Queued) {
-            let frame =
-                Frame::RetireConnectionId { path: u64::from(path.0), sequence: *sequence, plain };
+            let frame = Frame::RetireConnectionId { path: u64::from(path.0), sequence: *sequence, plain };
             if frame.len() > w.remaining() {
                 return;
             }

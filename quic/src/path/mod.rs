@@ -30,6 +30,9 @@ use crate::path::stage::Stage;
 use crate::path::status::StatusPair;
 use crate::schedule::PathView;
 use crate::stats::PathStats;
+use crate::wire::cursor::Writer;
+use crate::wire::frame::Frame;
+use crate::wire::receipt::{Receipt, Receipts};
 
 /// Packets that a probe timeout sends (RFC 9002 §6.2.4).
 const PROBES_PER_TIMEOUT: u8 = 2;
@@ -46,6 +49,8 @@ pub(crate) struct Path {
     /// Our `PATH_ABANDON` frame, once decided.
     abandon: Option<(PathErrorCode, Post)>,
     peer_abandoned: bool,
+    /// `PATH_CIDS_BLOCKED`: the sequence number that is missing, and how far the frame has come.
+    blocked: Option<(u64, Post)>,
     pub(crate) counters: Counters,
 }
 
@@ -110,6 +115,7 @@ impl Path {
             running: None,
             abandon: None,
             peer_abandoned: false,
+            blocked: None,
             counters: Counters::default(),
         }
     }
@@ -135,6 +141,9 @@ impl Path {
     pub(crate) fn start(&mut self, route: Route, validation: Option<Challenge>) {
         debug_assert!(matches!(self.stage, Stage::Reserved));
         self.stage = validation.map_or(Stage::Open, |challenge| Stage::Probing(Box::new(challenge)));
+        if self.remote.current().is_none() {
+            self.blocked = Some((self.remote.next_sequence(), Post::Queued)); // MP-070
+        }
         self.running = Some(Box::new(Running {
             route,
             space: Space::default(),
@@ -206,7 +215,7 @@ impl Path {
             return false;
         }
         self.abandon = Some((code, Post::Queued));
-        self.stage = Stage::AbandonQueued { code };
+        self.stage = Stage::AbandonQueued;
         true
     }
 
@@ -247,6 +256,29 @@ impl Path {
         }
     }
 
+    /// Lacks the path a connection ID of the peer, and is that to be said?
+    pub(crate) fn wants_blocked(&self) -> bool {
+        self.remote.current().is_none() && matches!(self.blocked, Some((_, Post::Queued)))
+    }
+
+    /// Writes `PATH_CIDS_BLOCKED`, once for each time the path is blocked (MP-254, MP-256).
+    pub(crate) fn write_blocked(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts) {
+        let Some((next_sequence, post)) = &mut self.blocked else { return };
+        let frame = Frame::PathCidsBlocked { path: u64::from(self.id.0), next_sequence: *next_sequence };
+        if frame.len() <= w.remaining() {
+            frame.write(w);
+            receipts.push(Receipt::path_cids_blocked(self.id, *next_sequence));
+            *post = Post::Sent;
+        }
+    }
+
+    /// That frame was acknowledged or lost; a repeat has the same values (MP-255).
+    pub(crate) fn on_blocked_settled(&mut self, acked: bool) {
+        if let Some((_, post)) = self.blocked.as_mut().filter(|(_, post)| *post == Post::Sent) {
+            *post = if acked { Post::Acked } else { Post::Queued };
+        }
+    }
+
     /// Takes the running part away: the time for late packets is over.
     pub(crate) fn stop(&mut self) -> Option<Box<Running>> {
         self.running.take()
@@ -255,10 +287,6 @@ impl Path {
     /// Both ends gave it up, both know, and nothing is kept: the ID may be forgotten.
     pub(crate) fn is_finished(&self) -> bool {
         self.peer_abandoned && self.running.is_none() && matches!(self.abandon, Some((_, Post::Acked)))
-    }
-
-    pub(crate) fn is_peer_abandoned(&self) -> bool {
-        self.peer_abandoned
     }
 
     /// Has a packet been sent or received on it, ever?
@@ -299,9 +327,9 @@ impl Path {
             id: self.id,
             backup: self.status.is_backup(),
             suspect: self.stage.is_suspect(),
-            rtt: route.rtt.smoothed(),
+            rtt: route.rtt_expected(now),
             rtt_var: route.rtt.var(),
-            one_way_delay: route.rtt.smoothed() / 2,
+            one_way_delay: route.rtt_expected(now) / 2,
             delivery_rate: route.delivery_rate(),
             window_left: if credit_short { 0 } else { route.window_left() },
             in_flight: route.in_flight(),
@@ -362,11 +390,6 @@ impl Running {
     /// Something ack-eliciting left, which serves as a probe.
     pub(crate) fn on_probe_sent(&mut self) {
         self.probes_owed = self.probes_owed.saturating_sub(1);
-    }
-
-    /// Probe timeouts in a row without progress.
-    pub(crate) fn timeouts(&self) -> u32 {
-        self.timeouts
     }
 
     /// The back-off is over for another reason than an acknowledgement (RFC 9002 §6.2.2).

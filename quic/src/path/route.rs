@@ -3,7 +3,6 @@
 //! Owns validation, amplification credit, RTT, congestion control, pacing, datagram size and what the network said of
 //! segmentation. Decides how much may leave now; never what. The packet number space outlives it and is `Space`'s.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -51,6 +50,7 @@ pub(crate) struct Route {
     unproven_sent_bytes: u64,
     pub(crate) rtt: RttEstimator,
     first_sample_at: Option<Instant>,
+    last_sample_at: Instant,
     samples: Option<Box<Histogram<u32>>>,
     congestion: AnyController,
     pacer: Pacer,
@@ -72,7 +72,8 @@ impl Route {
             unproven_sent_bytes: 0,
             rtt: RttEstimator::new(config.initial_rtt),
             first_sample_at: None,
-            samples: config.rtt_distribution.then(histogram),
+            last_sample_at: Instant::ZERO,
+            samples: config.rtt_distribution.then(|| Box::new(histogram())),
             congestion: config.congestion.build(config.datagram_size),
             pacer: Pacer::new(config.datagram_size),
             in_flight: 0,
@@ -89,10 +90,6 @@ impl Route {
         self.id
     }
 
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.id.remote()
-    }
-
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
     pub(crate) fn recognises(&mut self, id: &RouteId) -> bool {
         let same = self.id.matches(id);
@@ -100,10 +97,6 @@ impl Route {
             self.id.learn(id);
         }
         same
-    }
-
-    pub(crate) fn is_validated(&self) -> bool {
-        self.validated
     }
 
     /// The peer was shown to be at this address.
@@ -207,9 +200,19 @@ impl Route {
     ) {
         self.rtt.on_sample(latest, ack_delay, max_ack_delay);
         self.first_sample_at = self.first_sample_at.or(Some(now));
+        self.last_sample_at = now;
         if let Some(samples) = &mut self.samples {
             samples.saturating_record((nanos(latest) / 1_000).clamp(1, RTT_US_MAX));
         }
+    }
+
+    /// The RTT that the next packet will see: the smoothed one while the route is in use. What a route at rest measured
+    /// last includes queues that have drained since, so there the smallest one says more; without this a path whose
+    /// first samples were slow would never be tried again.
+    pub(crate) fn rtt_expected(&self, now: Instant) -> Duration {
+        let smoothed = self.rtt.smoothed();
+        let at_rest = self.in_flight == 0 && now.since(self.last_sample_at) > smoothed;
+        if at_rest && self.rtt.has_sample() { self.rtt.min() } else { smoothed }
     }
 
     /// Packets were acknowledged.
@@ -305,8 +308,8 @@ impl Route {
     }
 }
 
-fn histogram() -> Box<Histogram<u32>> {
-    Box::new(Histogram::new_with_bounds(1, RTT_US_MAX, 2).expect("bounds are constants"))
+fn histogram() -> Histogram<u32> {
+    Histogram::new_with_bounds(1, RTT_US_MAX, 2).expect("bounds are constants")
 }
 
 /// How fast a route delivers, measured over rounds: from one packet's departure to its acknowledgement.
@@ -409,5 +412,19 @@ mod tests {
         delivery.on_acked(50_000, at(9), at(15));
         delivery.on_acked(50_000, at(10), at(20));
         assert_eq!(delivery.rate, 10_000_000, "100,000 bytes in 10 ms");
+    }
+
+    #[test]
+    fn a_route_at_rest_is_judged_by_its_best_sample() {
+        let mut route = route(true);
+        let ms = Duration::from_millis;
+        route.on_rtt_sample(ms(10), Duration::ZERO, None, at(0));
+        route.on_rtt_sample(ms(90), Duration::ZERO, None, at(100));
+        let smoothed = route.rtt.smoothed();
+        assert_eq!(smoothed, ms(20));
+        assert_eq!(route.rtt_expected(at(110)), smoothed, "measured just now");
+        assert_eq!(route.rtt_expected(at(121)), ms(10));
+        route.on_sent(1200, 1200, 0, at(121));
+        assert_eq!(route.rtt_expected(at(200)), smoothed, "in use");
     }
 }

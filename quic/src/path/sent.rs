@@ -170,7 +170,10 @@ impl SentRing {
     #[inline]
     pub(crate) fn from(&self, from: u64) -> impl Iterator<Item = (u64, &Sent)> {
         let start = from.clamp(self.base, self.next_number());
-        self.records.range((start - self.base) as usize..).enumerate().map(move |(i, sent)| (start + i as u64, sent))
+        self.records
+            .range((start - self.base) as usize..)
+            .enumerate()
+            .map(move |(i, sent)| (start + i as u64, sent))
     }
 
     /// Drops settled records at the old end: acknowledged ones at once, lost ones that were sent before `lost_before`.
@@ -227,12 +230,14 @@ mod tests {
 
     fn receipts(values: &[u64]) -> Receipts {
         let mut receipts = Receipts::default();
-        values.iter().for_each(|&value| receipts.push(Receipt::ack(PathId(0), value)));
+        for &value in values {
+            receipts.push(Receipt::ack(PathId(0), value));
+        }
         receipts
     }
 
     fn largests(ring: &SentRing, number: u64) -> Vec<u64> {
-        ring.receipts(number).map(|receipt| receipt.value()).collect()
+        ring.receipts(number).map(Receipt::value).collect()
     }
 
     #[test]

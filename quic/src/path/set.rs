@@ -11,7 +11,7 @@ use crate::base::ranges::RangeSet;
 use crate::base::time::Instant;
 use crate::error::{PathErrorCode, TransportError};
 use crate::id::{PathId, Role};
-use crate::path::cids::Post;
+use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::stage::Stage;
 use crate::path::{Path, Timing};
 use crate::schedule::PathView;
@@ -69,7 +69,7 @@ pub(crate) struct Paths {
     our_limit: u64,
     our_limit_post: Post,
     /// How many paths we want to be able to have open at once.
-    paths_max: u64,
+    most: u64,
     peer_limit: u64,
     peer_initial_limit: u64,
     /// `active_connection_id_limit` of the peer.
@@ -80,17 +80,17 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// Path 0 only, not started. `paths_max` is the number of paths we would like to have at once.
-    pub(crate) fn new(role: Role, paths_max: u32) -> Self {
-        let paths_max = u64::from(paths_max.max(1));
+    /// Path 0 only, not started. `most` is the number of paths we would like to have at once.
+    pub(crate) fn new(role: Role, most: u32) -> Self {
+        let most = u64::from(most.max(1));
         Self {
             role,
             list: vec![Path::reserved(PathId::ZERO)],
             forgotten: RangeSet::new(),
             multipath: false,
-            our_limit: paths_max - 1,
+            our_limit: most - 1,
             our_limit_post: Post::Acked,
-            paths_max,
+            most,
             peer_limit: 0,
             peer_initial_limit: 0,
             peer_cid_limit: 2,
@@ -241,7 +241,7 @@ impl Paths {
         Ok(u32::try_from(id).ok().and_then(|id| self.entry(PathId(id))))
     }
 
-    /// NEW_CONNECTION_ID and `PATH_NEW_CONNECTION_ID` (MP-063 to MP-065, MP-230).
+    /// `NEW_CONNECTION_ID` and `PATH_NEW_CONNECTION_ID` (MP-063 to MP-065, MP-230).
     pub(crate) fn on_new_cid(
         &mut self,
         turn: &mut Turn<'_>,
@@ -257,7 +257,7 @@ impl Paths {
         }
     }
 
-    /// RETIRE_CONNECTION_ID and `PATH_RETIRE_CONNECTION_ID` (MP-068, MP-075).
+    /// `RETIRE_CONNECTION_ID` and `PATH_RETIRE_CONNECTION_ID` (MP-068, MP-075).
     pub(crate) fn on_retire_cid(
         &mut self,
         turn: &mut Turn<'_>,
@@ -366,7 +366,10 @@ impl Paths {
             || self.list.iter().any(|path| {
                 path.abandon_to_send().is_some()
                     || !path.stage().is_abandoned()
-                        && (path.local.wants() || path.remote.wants() || path.status.wants())
+                        && (path.wants_blocked()
+                            || path.local.wants()
+                            || path.remote.wants()
+                            || path.status.wants())
             })
     }
 
@@ -398,6 +401,9 @@ impl Paths {
             if !path.stage().is_abandoned() {
                 path.local.write(w, receipts, id, plain);
                 path.remote.write(w, receipts, id, plain);
+                if path.wants_blocked() {
+                    path.write_blocked(w, receipts);
+                }
                 if path.status.wants() {
                     path.status.write(w, receipts, id);
                 }
@@ -427,7 +433,9 @@ impl Paths {
     pub(crate) fn on_settled(&mut self, receipt: &Receipt, acked: bool) {
         let post = if acked { Post::Acked } else { Post::Queued };
         match receipt.kind() {
-            ReceiptKind::MaxPathId if receipt.value() == self.our_limit && self.our_limit_post == Post::Sent => {
+            ReceiptKind::MaxPathId
+                if receipt.value() == self.our_limit && self.our_limit_post == Post::Sent =>
+            {
                 self.our_limit_post = post;
             }
             ReceiptKind::PathsBlocked => {
@@ -443,6 +451,11 @@ impl Paths {
                     path.on_abandon_settled(acked);
                 }
             }
+            ReceiptKind::PathCidsBlocked => {
+                if let Some(path) = self.get_mut(receipt.path()) {
+                    path.on_blocked_settled(acked);
+                }
+            }
             ReceiptKind::PathStatus => {
                 if let Some(path) = self.get_mut(receipt.path()) {
                     path.status.on_settled(receipt.value(), acked);
@@ -450,13 +463,13 @@ impl Paths {
             }
             ReceiptKind::NewConnectionId => {
                 if let Some(path) = self.get_mut(receipt.path()) {
-                    let settle = if acked { crate::path::cids::LocalCids::on_acked } else { crate::path::cids::LocalCids::on_lost };
+                    let settle = if acked { LocalCids::on_acked } else { LocalCids::on_lost };
                     settle(&mut path.local, receipt.value());
                 }
             }
             ReceiptKind::RetireConnectionId => {
                 if let Some(path) = self.get_mut(receipt.path()) {
-                    let settle = if acked { crate::path::cids::RemoteCids::on_acked } else { crate::path::cids::RemoteCids::on_lost };
+                    let settle = if acked { RemoteCids::on_acked } else { RemoteCids::on_lost };
                     settle(&mut path.remote, receipt.value());
                 }
             }
@@ -482,8 +495,8 @@ impl Paths {
 
     /// Checks what must always hold; for audits.
     pub(crate) fn audit(&self) -> Result<(), String> {
-        if self.list.len() as u64 > self.paths_max + 64 {
-            return Err(format!("{} paths kept for a limit of {}", self.list.len(), self.paths_max));
+        if self.list.len() as u64 > self.most + 64 {
+            return Err(format!("{} paths kept for a limit of {}", self.list.len(), self.most));
         }
         if !self.list.is_sorted_by_key(Path::id) {
             return Err("paths out of order".to_owned());

@@ -143,7 +143,9 @@ impl Space {
                 match sent.fate {
                     Fate::Acked => continue,
                     Fate::Skipped => {
-                        return Err(TransportError::protocol_violation("acknowledged a packet number left out"));
+                        return Err(TransportError::protocol_violation(
+                            "acknowledged a packet number left out",
+                        ));
                     }
                     Fate::Lost => report.spurious += 1,
                     Fate::Outstanding => report.on_outstanding(&sent),
@@ -230,7 +232,8 @@ impl Space {
     pub(crate) fn hand_over(&mut self, mut sink: impl FnMut(&Receipt, Outcome)) {
         let from = self.settled_below.max(self.sent.base());
         for number in from..self.sent.next_number() {
-            let fresh = self.sent.get(number).is_some_and(|sent| sent.fate == Fate::Outstanding && !sent.overdue);
+            let fresh =
+                self.sent.get(number).is_some_and(|sent| sent.fate == Fate::Outstanding && !sent.overdue);
             if fresh {
                 self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Overdue));
                 self.sent.mark_overdue(number);

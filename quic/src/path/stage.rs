@@ -4,7 +4,6 @@
 //! `Path`'s; here is only what each stage allows.
 
 use crate::base::time::Instant;
-use crate::error::PathErrorCode;
 use crate::path::challenge::Challenge;
 use crate::stats::PathStage;
 
@@ -19,17 +18,11 @@ pub(crate) enum Stage {
     /// Usable.
     Open,
     /// Usable, but acknowledgements are overdue: what is in flight is sent elsewhere too, and only probes leave here.
-    Suspect {
-        since: Instant,
-    },
+    Suspect { since: Instant },
     /// Given up; the frame that says so has not left. It may still leave here (MP-162).
-    AbandonQueued {
-        code: PathErrorCode,
-    },
+    AbandonQueued,
     /// Silent (MP-161). Late packets are still opened, and acknowledged elsewhere (MP-164, MP-170).
-    Leaving {
-        until: Instant,
-    },
+    Leaving { until: Instant },
 }
 
 impl Stage {
@@ -44,7 +37,7 @@ impl Stage {
 
     /// Given up by us or by the peer?
     pub(crate) fn is_abandoned(&self) -> bool {
-        matches!(self, Self::AbandonQueued { .. } | Self::Leaving { .. })
+        matches!(self, Self::AbandonQueued | Self::Leaving { .. })
     }
 
     /// As its owner sees it.
@@ -54,7 +47,7 @@ impl Stage {
             Self::Probing(_) => PathStage::Probing,
             Self::Open => PathStage::Open,
             Self::Suspect { .. } => PathStage::Suspect,
-            Self::AbandonQueued { .. } | Self::Leaving { .. } => PathStage::Leaving,
+            Self::AbandonQueued | Self::Leaving { .. } => PathStage::Leaving,
         }
     }
 }

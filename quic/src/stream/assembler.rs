@@ -78,6 +78,11 @@ impl Blocks {
         Self { free: Vec::new() }
     }
 
+    /// Are free blocks kept?
+    pub(super) fn has_spare(&self) -> bool {
+        !self.free.is_empty()
+    }
+
     /// Gives all memory back.
     pub(super) fn trim(&mut self) {
         self.free = Vec::new();

@@ -192,10 +192,15 @@ impl Streams {
         event
     }
 
-    /// Is there an event to take?
-    #[inline]
+    /// Is something to be told to the application?
+    #[cfg(test)]
     pub(crate) fn has_event(&self) -> bool {
         self.openable || !self.turns.news.is_empty() || self.theirs.iter().any(Theirs::has_news)
+    }
+
+    /// Is memory kept that `trim` would give back?
+    pub(crate) fn has_spare(&self) -> bool {
+        self.blocks.has_spare()
     }
 
     /// Gives back memory that is kept for speed; for a connection that has gone quiet.

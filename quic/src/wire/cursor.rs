@@ -131,6 +131,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes two bytes, big-endian.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn u16(&mut self, value: u16) {
         self.slice(&value.to_be_bytes());
@@ -191,6 +192,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What was written.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn written(&self) -> &[u8] {
         &self.buffer[..self.len]
@@ -203,12 +205,14 @@ impl<'a> Writer<'a> {
     }
 
     /// The room that is left, to be filled in place; `advance` tells how much of it was.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn spare_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.len..]
     }
 
     /// Counts the first `count` bytes of the room as written.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         assert!(count <= self.remaining());

@@ -108,15 +108,6 @@ impl Frame<'_> {
         !matches!(self, Self::Padding | Self::Ack(_) | Self::ConnectionClose { .. })
     }
 
-    /// Does this frame leave a packet a probing one, which migrates nothing? (RFC 9000 §9.1; MP-121)
-    #[inline]
-    pub(crate) const fn is_probing(&self) -> bool {
-        matches!(
-            self,
-            Self::Padding | Self::NewConnectionId(_) | Self::PathChallenge(_) | Self::PathResponse(_)
-        )
-    }
-
     /// May this frame be in a packet of this kind? (RFC 9000 §12.4, §12.5; MP-003) If not: `PROTOCOL_VIOLATION`.
     #[inline]
     pub(crate) const fn allowed_in(&self, packet: PacketKind) -> bool {
@@ -143,22 +134,6 @@ impl Frame<'_> {
                 Self::ConnectionClose { application, .. } => !*application,
                 _ => false,
             },
-        }
-    }
-
-    /// The path ID that a multipath frame names and that must not be above the limit we announced (MP-201, MP-251).
-    /// `MAX_PATH_ID` names none: it has limits of its own (MP-241).
-    #[inline]
-    pub(crate) const fn named_path(&self) -> Option<u64> {
-        match self {
-            Self::Ack(Ack { path, plain: false, .. })
-            | Self::NewConnectionId(NewConnectionId { path, plain: false, .. })
-            | Self::RetireConnectionId { path, plain: false, .. }
-            | Self::PathAbandon { path, .. }
-            | Self::PathStatus { path, .. }
-            | Self::PathsBlocked(path)
-            | Self::PathCidsBlocked { path, .. } => Some(*path),
-            _ => None,
         }
     }
 

@@ -164,6 +164,7 @@ pub(crate) struct ShortHeader {
 
 impl ShortHeader {
     /// Reads the unmasked first byte; says nothing about the reserved bits.
+    #[cfg(test)]
     #[inline]
     pub(crate) const fn from_first_byte(first: u8) -> Self {
         let pn_len = packet::pn_len(first);

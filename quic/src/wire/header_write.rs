@@ -100,6 +100,7 @@ pub(crate) fn encode_short(
 }
 
 /// How many bytes `encode_short` writes.
+#[cfg(test)]
 #[inline]
 pub(crate) const fn short_header_len(dcid: &[u8], pn_len: usize) -> usize {
     1 + dcid.len() + pn_len

@@ -234,6 +234,7 @@ impl Receipts {
     }
 
     /// The receipts in the order of their frames.
+    #[cfg(test)]
     #[inline]
     pub(crate) fn as_slice(&self) -> &[Receipt] {
         &self.0
@@ -252,6 +253,7 @@ impl Receipts {
     }
 
     /// Is there none?
+    #[cfg(test)]
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
