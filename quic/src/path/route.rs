@@ -56,6 +56,8 @@ pub(crate) struct Route {
     pacer: Pacer,
     in_flight: u64,
     app_limited: bool,
+    /// The latest episode of losses, as long as it may prove to have been a mistake.
+    episode: Option<Episode>,
     delivery: Delivery,
     loss_permille: u16,
     datagram_size: u16,
@@ -78,6 +80,7 @@ impl Route {
             pacer: Pacer::new(config.datagram_size),
             in_flight: 0,
             app_limited: true,
+            episode: None,
             delivery: Delivery::default(),
             loss_permille: 0,
             datagram_size: config.datagram_size,
@@ -221,6 +224,7 @@ impl Route {
         debug_assert!(report.bytes <= before, "acknowledged more than was in flight");
         self.in_flight -= report.bytes.min(before);
         self.loss_permille -= self.loss_permille.div_ceil(64).min(self.loss_permille);
+        self.on_spurious(report.spurious, now);
         let newest_sent_at = report.newest_sent_at.unwrap_or(now);
         self.delivery.on_acked(report.bytes, newest_sent_at, now);
         self.congestion.on_acked(&congestion::Acked {
@@ -239,12 +243,24 @@ impl Route {
         });
     }
 
-    /// Packets were lost. Returns whether it was persistent congestion (RFC 9002 §7.6).
+    /// Packets declared lost were acknowledged after all. Once none of an episode is missing, there was no congestion
+    /// (RFC 9438 §4.9).
+    fn on_spurious(&mut self, packets: u64, now: Instant) {
+        let Some(episode) = self.episode.as_mut().filter(|_| packets > 0) else { return };
+        episode.missing = episode.missing.saturating_sub(packets);
+        if episode.missing == 0 {
+            self.congestion.on_spurious(&congestion::Spurious { now, sent_at: episode.newest_sent_at });
+            self.episode = None;
+        }
+    }
+
+    /// Packets were lost; `persistent` says that it was persistent congestion (RFC 9002 §7.6).
     pub(crate) fn on_lost(&mut self, report: &LossReport, persistent: bool, now: Instant) {
         debug_assert!(report.bytes <= self.in_flight, "lost more than was in flight");
         self.in_flight -= report.bytes.min(self.in_flight);
         let more = 16 * report.packets.min(62) as u16;
         self.loss_permille = (self.loss_permille + more).min(1000);
+        self.episode = Some(Episode::after(self.episode.take(), report, now));
         if persistent {
             self.rtt.on_persistent_congestion();
         }
@@ -310,6 +326,27 @@ impl Route {
 
 fn histogram() -> Histogram<u32> {
     Histogram::new_with_bounds(1, RTT_US_MAX, 2).expect("bounds are constants")
+}
+
+/// Losses that the congestion controller answers once: all packets sent before the first answer.
+#[derive(Clone, Copy, Debug)]
+struct Episode {
+    answered_at: Instant,
+    newest_sent_at: Instant,
+    missing: u64,
+}
+
+impl Episode {
+    fn after(before: Option<Self>, report: &LossReport, now: Instant) -> Self {
+        match before.filter(|before| report.newest_sent_at <= before.answered_at) {
+            Some(before) => Self {
+                answered_at: before.answered_at,
+                newest_sent_at: before.newest_sent_at.max(report.newest_sent_at),
+                missing: before.missing + report.packets,
+            },
+            None => Self { answered_at: now, newest_sent_at: report.newest_sent_at, missing: report.packets },
+        }
+    }
 }
 
 /// How fast a route delivers, measured over rounds: from one packet's departure to its acknowledgement.
@@ -426,5 +463,30 @@ mod tests {
         assert_eq!(route.rtt_expected(at(121)), ms(10));
         route.on_sent(1200, 1200, 0, at(121));
         assert_eq!(route.rtt_expected(at(200)), smoothed, "in use");
+    }
+
+    #[test]
+    fn a_loss_that_was_none_gives_the_window_back() {
+        let mut route = route(true);
+        route.on_sent(12_000, 12_000, 9, at(0));
+        let window = route.window();
+        let lost = LossReport { packets: 2, bytes: 2400, newest_sent_at: at(0), run: None };
+        route.on_lost(&lost, false, at(50));
+        assert!(route.window() < window);
+        let late = |spurious| AckReport { spurious, newest_sent_at: Some(at(0)), ..AckReport::default() };
+        route.on_acked(&late(1), false, 10, at(60));
+        assert!(route.window() < window, "one is still missing");
+        route.on_acked(&late(1), false, 10, at(61));
+        assert!(route.window() >= window);
+    }
+
+    #[test]
+    fn losses_sent_after_the_answer_are_an_episode_of_their_own() {
+        let lost = |ms, packets| LossReport { packets, bytes: 0, newest_sent_at: at(ms), run: None };
+        let first = Episode::after(None, &lost(10, 2), at(50));
+        let more = Episode::after(Some(first), &lost(50, 1), at(55));
+        assert_eq!((more.missing, more.answered_at), (3, at(50)));
+        let next = Episode::after(Some(more), &lost(51, 1), at(90));
+        assert_eq!((next.missing, next.answered_at), (1, at(90)));
     }
 }
