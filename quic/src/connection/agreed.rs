@@ -93,6 +93,7 @@ pub(super) fn check(
     role: Role,
     original: Cid,
     peer: Cid,
+    multipath: bool,
 ) -> Result<(), TransportError> {
     let wrong = |reason| Err(TransportError::new(TransportErrorCode::TRANSPORT_PARAMETER_ERROR, reason));
     if theirs.initial_source_connection_id != Some(peer) {
@@ -106,7 +107,7 @@ pub(super) fn check(
             return wrong("retry_source_connection_id without a Retry");
         }
     }
-    if theirs.initial_max_path_id.is_some() && peer.is_empty() {
+    if multipath && theirs.initial_max_path_id.is_some() && peer.is_empty() {
         return Err(TransportError::protocol_violation("multipath with an empty connection ID"));
     }
     Ok(())
@@ -130,11 +131,11 @@ mod tests {
 
     #[test]
     fn ids_must_match_the_handshake() {
-        assert_eq!(check(&theirs(), Role::Client, cid(1), cid(2)), Ok(()));
-        assert!(check(&theirs(), Role::Client, cid(3), cid(2)).is_err());
-        assert!(check(&theirs(), Role::Client, cid(1), cid(3)).is_err());
+        assert_eq!(check(&theirs(), Role::Client, cid(1), cid(2), true), Ok(()));
+        assert!(check(&theirs(), Role::Client, cid(3), cid(2), true).is_err());
+        assert!(check(&theirs(), Role::Client, cid(1), cid(3), true).is_err());
         let retried = TransportParameters { retry_source_connection_id: Some(cid(9)), ..theirs() };
-        assert!(check(&retried, Role::Client, cid(1), cid(2)).is_err());
+        assert!(check(&retried, Role::Client, cid(1), cid(2), true).is_err());
     }
 
     #[test]
@@ -145,8 +146,9 @@ mod tests {
             initial_max_path_id: Some(3),
             ..TransportParameters::default()
         };
-        let error = check(&empty, Role::Server, cid(1), Cid::EMPTY).unwrap_err();
+        let error = check(&empty, Role::Server, cid(1), Cid::EMPTY, true).unwrap_err();
         assert_eq!(error.code, TransportErrorCode::PROTOCOL_VIOLATION);
+        assert_eq!(check(&empty, Role::Server, cid(1), Cid::EMPTY, false), Ok(()), "unknown to us");
     }
 
     #[test]

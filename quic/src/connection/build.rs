@@ -13,6 +13,7 @@ use crate::base::address::Ecn;
 use crate::crypto::nonce::Ppn;
 use crate::crypto::{Level, TAG_LEN};
 use crate::id::{PathId, Role};
+use crate::path::Path;
 use crate::path::acks::AckForm;
 use crate::path::cids::Post;
 use crate::path::route::DATAGRAM_SIZE_MIN;
@@ -128,10 +129,11 @@ impl Connection {
         buffer: &mut [u8],
     ) -> Option<Transmission> {
         let path = self.paths.get_mut(id)?;
+        let padded = path.running()?.route.credit() >= u64::from(DATAGRAM_SIZE_MIN);
         let (now, rng) = (turn.now, &mut *turn.rng);
         let challenge = path
             .challenge_mut()
-            .filter(|challenge| challenge.is_due(now))
+            .filter(|challenge| padded && challenge.is_due(now))
             .map(|challenge| challenge.next(rng, now));
         let response = path.running_mut()?.responses.take();
         let load = Load::Validation { challenge, response };
@@ -141,14 +143,17 @@ impl Connection {
     /// `CONNECTION_CLOSE`, at every level the peer may be able to read (RFC 9000 §10.2.3), on the best path (MP-051).
     pub(super) fn build_close(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
         let farewell = self.lifecycle.farewell_owed()?.clone();
-        self.lifecycle.on_farewell_sent();
-        if self.handshake.is_some() && !self.confirmed {
-            return self.build_long_close(turn, &farewell.veiled(), buffer);
+        let sent = if self.handshake.is_some() && !self.confirmed {
+            self.build_long_close(turn, &farewell.veiled(), buffer)
+        } else {
+            let running = |path: &&Path| path.running().is_some();
+            let id = self.frames_path().or_else(|| self.paths.iter().find(running).map(Path::id))?;
+            self.build_single(turn, id, Load::Close, 0, buffer)
+        };
+        if sent.is_some() {
+            self.lifecycle.on_farewell_sent();
         }
-        let id = self.frames_path().or_else(|| {
-            self.paths.iter().find(|path| path.running().is_some()).map(super::super::path::Path::id)
-        })?;
-        self.build_single(turn, id, Load::Close, 0, buffer)
+        sent
     }
 
     /// One 1-RTT packet in a datagram of its own.
@@ -458,6 +463,16 @@ impl Connection {
             packets += 1;
             last = written.number;
             counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        }
+        // The peer may have dropped the handshake's keys already (RFC 9000 §10.2.3).
+        if self.keys.is_some()
+            && !self.tls.is_handshaking()
+            && let Some(written) =
+                self.write_short(turn, PathId::ZERO, Load::Close, 0, &mut buffer[end..size])
+        {
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
         }
         self.depart(turn, PathId::ZERO, end, end, packets, counted, last)
     }

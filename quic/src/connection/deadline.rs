@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::Connection;
 use super::lifecycle::Lifecycle;
 use crate::base::time::Instant;
-use crate::error::{CloseReason, PathErrorCode};
+use crate::error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::path::challenge::Challenge;
 use crate::path::stage::Stage;
 use crate::path::{Alarm, Path};
 use crate::turn::Turn;
@@ -33,12 +34,13 @@ impl Connection {
             own,
             keys,
             self.paced_until,
-            self.paths.deadline(self.agreed.max_ack_delay),
+            self.paths.deadline(self.agreed.max_ack_delay, self.confirmed),
             self.handshake_deadline(),
             self.idle.deadline(self.longest_probe_timeout()),
             self.keep_alive_at(),
             self.suspect_deadline(),
             self.trim_at(),
+            self.pathless_until(),
         ]
         .into_iter()
         .flatten()
@@ -75,8 +77,30 @@ impl Connection {
         for id in self.paths.ids() {
             self.on_path_deadline(turn, id);
         }
+        self.forget_finished(turn);
+        self.on_pathless(now);
+    }
+
+    /// Paths that both ends gave up and that left nothing behind.
+    pub(super) fn forget_finished(&mut self, turn: &mut Turn<'_>) {
         for id in self.paths.forget_finished(turn) {
-            self.events.push_back(Event::PathClosed(id));
+            self.announce(Event::PathClosed(id));
+        }
+    }
+
+    /// How long a connection without a path waits for a new one (MP-168, MP-169).
+    fn pathless_until(&self) -> Option<Instant> {
+        Some(self.pathless_since? + self.longest_probe_timeout() * 3)
+    }
+
+    fn on_pathless(&mut self, now: Instant) {
+        if !self.paths.is_pathless() {
+            self.pathless_since = None;
+        }
+        if self.pathless_until().is_some_and(|at| at <= now) && !self.lifecycle.is_ending() {
+            self.lifecycle = Lifecycle::Gone;
+            let code = TransportErrorCode::NO_VIABLE_PATH;
+            self.end(CloseReason::LocalTransport(TransportError::new(code, "no path is left")));
         }
     }
 
@@ -135,7 +159,7 @@ impl Connection {
             running.space.acks.on_deadline(now);
         }
         if self.suspect_until(id).is_some_and(|at| at <= now) {
-            self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR);
+            self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, now);
         }
         // Each alarm changes what the next one is; the bound only guards against a mistake of ours.
         for _ in 0..8 {
@@ -160,6 +184,7 @@ impl Connection {
                         running.on_probe_timeout();
                     }
                 }
+                self.repeat_oldest(id);
                 if self.paths.has_alternative(id) {
                     self.suspect(turn, id);
                 }
@@ -174,7 +199,7 @@ impl Connection {
     pub(super) fn suspect(&mut self, turn: &Turn<'_>, id: PathId) {
         if self.paths.get_mut(id).is_some_and(|path| path.on_silent(turn.now)) {
             self.hand_over(id);
-            self.events.push_back(Event::PathSuspect(id));
+            self.announce(Event::PathSuspect(id));
         }
     }
 
@@ -182,13 +207,21 @@ impl Connection {
         let Some(path) = self.paths.get_mut(id) else { return true };
         let no_cid = path.remote.current().is_none();
         let failed = path.challenge_mut().is_some_and(|challenge| challenge.has_failed(turn.now));
+        if failed && !self.paths.by_preference().iter().any(|&other| other != id) {
+            // It may be the last way out: ask again rather than give it up (MP-179).
+            let (probe, initial) = self.validation_timeouts();
+            if let Some(path) = self.paths.get_mut(id) {
+                path.challenge_again(Challenge::new(probe.max(initial), initial, turn.now));
+            }
+            return false;
+        }
         if failed {
             let code = if no_cid {
                 PathErrorCode::NO_CID_AVAILABLE_FOR_PATH
             } else {
                 PathErrorCode::PATH_UNSTABLE_OR_POOR
             };
-            self.abandon(id, code); // MP-112
+            self.abandon(id, code, turn.now); // MP-112
         }
         failed
     }

@@ -139,7 +139,7 @@ impl Connection {
 
 /// Paths, keys, the end.
 impl Connection {
-    pub(crate) fn open_path(&mut self, turn: &Turn<'_>, route: RouteId) -> Result<PathId, OpenPathError> {
+    pub(crate) fn open_path(&mut self, turn: &mut Turn<'_>, route: RouteId) -> Result<PathId, OpenPathError> {
         if self.lifecycle.is_ending() {
             return Err(OpenPathError::Closing);
         }
@@ -155,10 +155,17 @@ impl Connection {
             path.start(fresh, Some(Challenge::new(timeouts.0, timeouts.1, turn.now)));
         }
         self.paths.count_opened();
+        self.paths.reserve(turn);
+        self.pathless_since = None;
         Ok(id)
     }
 
-    pub(crate) fn abandon_path(&mut self, id: PathId, code: PathErrorCode) -> Result<(), PathError> {
+    pub(crate) fn abandon_path(
+        &mut self,
+        turn: &Turn<'_>,
+        id: PathId,
+        code: PathErrorCode,
+    ) -> Result<(), PathError> {
         if !self.paths.is_multipath() {
             return Err(PathError::NotNegotiated);
         }
@@ -170,7 +177,7 @@ impl Connection {
         if self.paths.best(Some(id)).is_none() {
             return Err(PathError::LastPath);
         }
-        self.abandon(id, code);
+        self.abandon(id, code, turn.now);
         Ok(())
     }
 

@@ -143,7 +143,7 @@ impl Connection {
             Frame::PathResponse(data) => {
                 let path = self.paths.get_mut(place.path);
                 if path.is_some_and(|path| path.on_response(data, turn.now)) {
-                    self.events.push_back(Event::PathValidated(place.path));
+                    self.announce(Event::PathValidated(place.path));
                 }
                 Ok(())
             }
@@ -151,15 +151,11 @@ impl Connection {
             Frame::PathStatus { path, sequence, backup } => {
                 if self.paths.on_status(path, sequence, backup)? {
                     let path = PathId(path as u32);
-                    self.events.push_back(Event::PathStatus { path, backup });
+                    self.announce(Event::PathStatus { path, backup });
                 }
                 Ok(())
             }
-            Frame::MaxPathId(maximum) => {
-                self.paths.on_max_path_id(maximum)?;
-                self.paths.reserve(turn);
-                Ok(())
-            }
+            Frame::MaxPathId(maximum) => self.paths.on_max_path_id(turn, maximum),
             Frame::PathsBlocked(maximum) => self.paths.on_paths_blocked(maximum),
             Frame::PathCidsBlocked { path, next_sequence } => self.paths.on_cids_blocked(path, next_sequence),
             _ => {
@@ -197,11 +193,29 @@ impl Connection {
     /// The peer gives a path up; what was in flight there goes elsewhere at once (MP-163, MP-170).
     fn on_path_abandon(&mut self, turn: &mut Turn<'_>, path: u64, code: u64) -> Result<(), TransportError> {
         let until = turn.now + self.longest_probe_timeout() * 3;
+        let last = self.is_last_path(path);
+        if last {
+            // Nothing could carry a reply: end the connection while this path still speaks (MP-167).
+            let code = crate::error::TransportErrorCode::NO_VIABLE_PATH;
+            return Err(TransportError::new(code, "the peer abandoned the last path"));
+        }
         if let Some(id) = self.paths.on_peer_abandon(turn, path, until)? {
             self.hand_over(id);
+            self.note_pathless(turn.now);
             let code = crate::error::PathErrorCode(code);
-            self.events.push_back(Event::PathAbandoned { path: id, code, by_peer: true });
+            self.announce(Event::PathAbandoned { path: id, code, by_peer: true });
         }
         Ok(())
+    }
+
+    /// Is `path` the only one that carries or may soon carry the connection?
+    fn is_last_path(&mut self, path: u64) -> bool {
+        let Ok(Some(path)) = self.paths.named(path) else { return false };
+        let (id, alive) = (path.id(), path.stage().is_usable());
+        let other = |path: &crate::path::Path| {
+            path.id() != id
+                && (path.stage().is_usable() || matches!(path.stage(), crate::path::stage::Stage::Probing(_)))
+        };
+        alive && !self.paths.iter().any(other)
     }
 }

@@ -9,6 +9,7 @@ use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::protect::LevelKeys;
+use crate::id::Role;
 use crate::path::loss::probe_after;
 use crate::path::space::Space;
 use crate::wire::cid_bytes::Cid;
@@ -43,6 +44,8 @@ pub(super) struct Handshake {
     original: Cid,
     timeouts: u32,
     last_sent_at: Option<Instant>,
+    /// A Handshake packet of ours was acknowledged: the peer is not waiting for leave to send.
+    proven: bool,
     /// The server's Initial was processed: its choice of connection ID stands (RFC 9000 §7.2).
     pub(super) heard: bool,
 }
@@ -55,6 +58,7 @@ impl Handshake {
             original,
             timeouts: 0,
             last_sent_at: None,
+            proven: false,
             heard: false,
         }
     }
@@ -105,9 +109,13 @@ impl Handshake {
         }
     }
 
-    /// Something was acknowledged: the peer hears us.
-    pub(super) fn on_progress(&mut self) {
-        self.timeouts = 0;
+    /// Something was acknowledged: the peer hears us. To a client an Initial packet proves too little: as long as the
+    /// server has not validated its address, probes back off (RFC 9002 §6.2.1).
+    pub(super) fn on_progress(&mut self, role: Role, level: Level) {
+        if role == Role::Server || level == Level::Handshake {
+            self.timeouts = 0;
+        }
+        self.proven |= level == Level::Handshake;
     }
 
     /// When the probe timeout fires. `stuck` says that a client must probe although nothing is in flight, since only
@@ -117,7 +125,7 @@ impl Handshake {
             return None;
         }
         let sent = [&self.first, &self.second].into_iter().filter_map(|rung| rung.space.last_eliciting_at());
-        let from = sent.max().or(self.last_sent_at.filter(|_| stuck))?;
+        let from = sent.max().or(self.last_sent_at.filter(|_| stuck && !self.proven))?;
         Some(from + probe_after(base, self.timeouts))
     }
 

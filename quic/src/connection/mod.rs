@@ -47,9 +47,8 @@ use crate::wire::receipt::{Receipt, Receipts};
 pub use doors::PathError;
 pub(crate) use receive::Arrival;
 
-/// Events that wait for the application; beyond this the oldest of those that only inform are merged by the rooms, so
-/// the bound is never met in practice.
-const EVENTS_EXPECTED: usize = 16;
+/// Events for which there is room from the start.
+const EVENTS_EXPECTED: usize = 4;
 
 /// The state of one connection.
 pub(crate) struct Connection {
@@ -76,6 +75,11 @@ pub(crate) struct Connection {
     confirmed: bool,
     /// A PING is to leave, to keep the connection alive.
     ping_owed: bool,
+    /// The destination that the client chose for its first packets. A server answers to it for as long as it lives, so
+    /// that a late copy starts no second connection.
+    original: Cid,
+    /// When the last path was given up, while no other is usable or being validated.
+    pathless_since: Option<Instant>,
     /// The source that the server's first packet named, at a client.
     peer_scid: Option<Cid>,
     /// The largest datagram that the peer takes.
@@ -145,6 +149,7 @@ impl Connection {
         let validated = role == Role::Client;
         let zero = paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
         zero.start(Route::new(route, &config, validated), None);
+        let original = handshake.original();
         let hash_seed = u64::from_le_bytes(turn.rng.array());
         Self {
             role,
@@ -164,11 +169,32 @@ impl Connection {
             paced_until: None,
             confirmed: false,
             ping_owed: false,
+            original,
+            pathless_since: None,
             peer_scid: None,
             peer_datagram_max: UDP_PAYLOAD_MAX,
             scratch: Scratch::default(),
             config,
         }
+    }
+
+    /// Is there something to tell?
+    pub(crate) fn has_event(&self) -> bool {
+        !self.events.is_empty() || !self.lifecycle.is_ending() && self.streams.has_event()
+    }
+
+    /// Queues news. Of what only informs about the present state of a path the newest is enough, so that a peer cannot
+    /// fill the queue with changes of mind.
+    fn announce(&mut self, event: Event) {
+        let about = |event: &Event| match *event {
+            Event::PathStatus { path, .. } => Some((0, path)),
+            Event::PathSuspect(path) | Event::PathRecovered(path) => Some((1, path)),
+            _ => None,
+        };
+        if let Some(topic) = about(&event) {
+            self.events.retain(|queued| about(queued) != Some(topic));
+        }
+        self.events.push_back(event);
     }
 
     /// The next thing that happened.
@@ -210,7 +236,7 @@ impl Connection {
             keys.on_closing();
         }
         self.paced_until = None;
-        self.events.push_back(Event::Closed(reason));
+        self.announce(Event::Closed(reason));
     }
 
     /// The largest probe timeout among the paths (MP-040, MP-042, MP-048).
@@ -221,16 +247,14 @@ impl Connection {
     }
 
     fn timing(&self, id: PathId) -> Timing {
-        self.paths.timing(id, self.agreed.max_ack_delay)
+        self.paths.timing(id, self.agreed.max_ack_delay, self.confirmed)
     }
 
     /// Takes back what the endpoint's tables hold for it.
     pub(crate) fn release(&mut self, turn: &mut Turn<'_>) {
         self.paths.release(turn);
-        if self.role == Role::Server
-            && let Some(handshake) = &self.handshake
-        {
-            turn.cids.release(&handshake.original());
+        if self.role == Role::Server {
+            turn.cids.release(&self.original);
         }
     }
 

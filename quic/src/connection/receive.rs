@@ -40,11 +40,12 @@ const DROPPED: Verdict = Ok(Err(Dropped));
 impl Connection {
     /// A datagram arrived.
     pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, arrival: Arrival<'_>) {
+        let Arrival { bytes, path, route, ecn } = arrival;
         if self.lifecycle.is_ending() {
+            self.is_expected(path, &route, bytes.len());
             self.lifecycle.on_heard();
             return;
         }
-        let Arrival { bytes, path, route, ecn } = arrival;
         if !self.is_expected(path, &route, bytes.len()) {
             self.stats.packets_discarded += 1;
             return;
@@ -122,13 +123,13 @@ impl Connection {
             dcid: head.dcid,
             generation: 0,
         };
+        self.on_opened(PathId::ZERO, turn);
         let eliciting = self.read_frames(turn, &place, &bytes[payload])?;
         if let Some(rung) = self.handshake.as_mut().and_then(|handshake| handshake.rung(head.level))
             && !rung.is_discarded()
         {
             rung.space.acks.on_received(number, eliciting, ecn, std::time::Duration::ZERO, turn.now);
         }
-        self.on_opened(PathId::ZERO, turn);
         Ok(Ok(()))
     }
 
@@ -174,6 +175,7 @@ impl Connection {
         }
         let dcid = Cid::new(&bytes[1..=CID_LEN]).unwrap_or(Cid::EMPTY);
         let place = Place { kind: PacketKind::OneRtt, path: id, dcid, generation: opened.generation };
+        self.on_opened(id, turn);
         let eliciting = self.read_frames(turn, &place, &bytes[opened.payload])?;
         let delay = self.config.max_ack_delay;
         if let Some(path) = self.paths.get_mut(id) {
@@ -185,11 +187,10 @@ impl Connection {
                 }
             }
         }
-        self.on_opened(id, turn);
         Ok(Ok(()))
     }
 
-    /// A packet was opened and read.
+    /// A packet was opened.
     fn on_opened(&mut self, id: PathId, turn: &Turn<'_>) {
         self.stats.packets_received += 1;
         if let Some(path) = self.paths.get_mut(id) {
@@ -236,7 +237,7 @@ impl Connection {
         }
         self.paths.count_opened();
         self.paths.reserve(turn);
-        self.events.push_back(Event::PathOpened(id));
+        self.announce(Event::PathOpened(id));
     }
 
     /// How long to wait for the answer to a first challenge: by what other paths are like, and by the book (MP-113).

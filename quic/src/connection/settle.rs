@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::Connection;
+use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::error::{PathErrorCode, TransportError};
 use crate::event::Event;
@@ -79,7 +80,7 @@ impl Connection {
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
         if path.on_progress(now) {
-            self.events.push_back(Event::PathRecovered(id));
+            self.announce(Event::PathRecovered(id));
         }
         self.settle_rest();
         Ok(())
@@ -122,7 +123,7 @@ impl Connection {
         });
         let next_number = rung.space.peek_number();
         running.route.on_acked(&report, report.sample_from.is_some(), next_number, now);
-        handshake.on_progress();
+        handshake.on_progress(self.role, level);
         self.stats.packets_lost += lost;
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
             path.counters.packets_lost += lost;
@@ -185,13 +186,30 @@ impl Connection {
     }
 
     /// Gives up `id` for a reason of our own.
-    pub(super) fn abandon(&mut self, id: PathId, code: PathErrorCode) -> bool {
+    pub(super) fn abandon(&mut self, id: PathId, code: PathErrorCode, now: Instant) -> bool {
         let news = self.paths.abandon(id, code);
         if news {
             self.hand_over(id);
-            self.events.push_back(Event::PathAbandoned { path: id, code, by_peer: false });
+            self.note_pathless(now);
+            self.announce(Event::PathAbandoned { path: id, code, by_peer: false });
         }
         news
+    }
+
+    /// Repeats the oldest data of a silent path in its probes.
+    pub(super) fn repeat_oldest(&mut self, id: PathId) {
+        let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
+        if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+            running.space.hand_over_oldest(2, |receipt, outcome| sort(streams, settled, receipt, outcome));
+        }
+        self.settle_rest();
+    }
+
+    /// The wait for a new path begins if none is left.
+    pub(super) fn note_pathless(&mut self, now: Instant) {
+        if self.pathless_since.is_none() && self.paths.is_pathless() {
+            self.pathless_since = Some(now);
+        }
     }
 
     /// Receipts that concern paths and the handshake.
@@ -231,7 +249,7 @@ fn sample(
     report: &AckReport,
     delay: Duration,
     max_delay: Option<Duration>,
-    now: crate::base::time::Instant,
+    now: Instant,
 ) -> bool {
     let Some(sent_at) = report.sample_from else { return false };
     running.route.on_rtt_sample(now.since(sent_at), delay, max_delay, now);
@@ -246,7 +264,7 @@ fn running_route(running: &mut Running) -> &mut crate::path::route::Route {
 fn detect(
     running: &mut Running,
     max_ack_delay: Duration,
-    now: crate::base::time::Instant,
+    now: Instant,
     sink: impl FnMut(&Receipt, Outcome),
 ) -> u64 {
     let Running { route, space, .. } = running;
@@ -258,7 +276,7 @@ fn detect_in(
     space: &mut Space,
     route: &mut crate::path::route::Route,
     max_ack_delay: Duration,
-    now: crate::base::time::Instant,
+    now: Instant,
     sink: impl FnMut(&Receipt, Outcome),
 ) -> u64 {
     let timeout = route.rtt.pto_base(max_ack_delay);

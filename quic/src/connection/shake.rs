@@ -104,10 +104,9 @@ impl Connection {
         }
         let Some(encoded) = self.tls.peer_params() else { return Ok(()) };
         let theirs = TransportParameters::decode(encoded, self.role.peer())?;
-        let original = self.handshake.as_ref().map_or(Cid::EMPTY, |handshake| handshake.original());
         let zero = self.paths.get_mut(PathId::ZERO);
         let peer = zero.and_then(|path| path.remote.current()).unwrap_or(Cid::EMPTY);
-        agreed::check(&theirs, self.role, original, peer)?;
+        agreed::check(&theirs, self.role, self.original, peer, self.config.max_paths > 1)?;
         self.agreed.known = true;
         self.agreed.max_ack_delay = Duration::from_millis(theirs.max_ack_delay_ms);
         self.agreed.ack_delay_exponent = theirs.ack_delay_exponent as u8;
@@ -149,7 +148,7 @@ impl Connection {
             }
             self.paths.on_negotiated(u64::from(limit));
         }
-        self.events.push_back(Event::Connected { multipath: self.paths.is_multipath() });
+        self.announce(Event::Connected { multipath: self.paths.is_multipath() });
         if self.role == Role::Server {
             self.handshake_done = Some(Post::Queued);
             self.confirm(turn);
@@ -168,13 +167,9 @@ impl Connection {
         }
         self.drop_level(Level::Initial);
         self.drop_level(Level::Handshake);
-        if let Some(handshake) = self.handshake.take()
-            && self.role == Role::Server
-        {
-            turn.cids.release(&handshake.original());
-        }
+        self.handshake = None;
         self.paths.reserve(turn);
-        self.events.push_back(Event::Confirmed);
+        self.announce(Event::Confirmed);
     }
 
     /// Drops the keys of a level and takes what was in flight there off the books (RFC 9002 §6.4).

@@ -10,11 +10,17 @@ use super::Connection;
 use crate::base::address::{Ecn, LocalId};
 use crate::base::time::Instant;
 use crate::id::PathId;
-use crate::path::route::Allowance;
+use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN};
 use crate::path::set::Views;
 use crate::path::stage::Stage;
 use crate::schedule::{Decision, Demand, Scheduler as _};
 use crate::turn::Turn;
+
+/// Purposes that may turn out empty in one visit, beyond one for each path.
+const EMPTY_PURPOSES_MAX: usize = 8;
+
+/// Credit below which an unproven path does not send its own acknowledgements.
+const ACK_CREDIT_MIN: u64 = 64;
 
 /// A datagram or train that was written to the buffer.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +63,12 @@ impl Connection {
         packets_max: usize,
     ) -> Option<Transmission> {
         self.update_keys_if_due(turn);
+        if self.paths.has_finished() {
+            self.forget_finished(turn);
+        }
         self.paced_until = None;
         // A purpose may turn out empty (its frames did not fit, its credit is gone); the next one gets its chance.
-        for _ in 0..4 {
+        for _ in 0..self.paths.iter().count() + EMPTY_PURPOSES_MAX {
             let purpose = self.purpose(turn.now)?;
             let sent = match purpose {
                 Purpose::Close => self.build_close(turn, buffer),
@@ -115,7 +124,7 @@ impl Connection {
             return false;
         };
         match route.allowance(now) {
-            Allowance::Credit => route.credit() >= u64::from(route.datagram_size()),
+            Allowance::Credit => route.credit() >= u64::from(DATAGRAM_SIZE_MIN),
             Allowance::Go { .. } | Allowance::Wait { .. } => true, // a handshake is too short to pace
             Allowance::Window => handshake.wants_free(),
         }
@@ -137,7 +146,13 @@ impl Connection {
         // A repair may have to wait for the one path that delivers it earliest; new data need not wait for it.
         for demand in repair.into_iter().chain(fresh) {
             match self.scheduler.pick(&views, &demand, now) {
-                Decision::Send(at) => return Some(Purpose::Train(views[at].id)),
+                Decision::Send(at) => {
+                    let id = views[at].id;
+                    if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+                        running.route.set_app_limited(false);
+                    }
+                    return Some(Purpose::Train(id));
+                }
                 Decision::Wait { until } => self.pace(until, now),
             }
         }
@@ -169,16 +184,21 @@ impl Connection {
         if !self.wants_frames() {
             return None;
         }
-        let best = self.frames_path()?;
-        let route = &self.paths.get(best)?.running()?.route;
-        match route.allowance(now) {
-            Allowance::Go { .. } => Some(Purpose::Frames(best)),
-            Allowance::Wait { until } => {
-                self.pace(Some(until), now);
-                None
-            }
-            Allowance::Window | Allowance::Credit => None,
+        let mut paths = self.paths.by_preference();
+        if paths.is_empty() {
+            paths.extend(self.frames_path());
         }
+        for id in paths {
+            let Some(route) = self.paths.get(id).and_then(|path| Some(&path.running()?.route)) else {
+                continue;
+            };
+            match route.allowance(now) {
+                Allowance::Go { .. } => return Some(Purpose::Frames(id)),
+                Allowance::Wait { until } => self.pace(Some(until), now),
+                Allowance::Window | Allowance::Credit => {}
+            }
+        }
+        None
     }
 
     /// Where frames that belong to no path travel: the best path, or the last resort of a path being given up (MP-162).
@@ -207,8 +227,15 @@ impl Connection {
         let due = self
             .paths
             .iter()
-            .find(|path| path.running().is_some_and(|running| running.space.acks.is_due()))?;
-        self.ack_path(due.id()).map(Purpose::Ack)
+            .filter(|path| path.running().is_some_and(|running| running.space.acks.is_due()));
+        let on = due.filter_map(|path| self.ack_path(path.id()));
+        let answers = |id: &PathId| {
+            self.paths
+                .get(*id)
+                .and_then(|path| path.running())
+                .is_some_and(|running| !running.space.is_saturated())
+        };
+        on.into_iter().find(answers).map(Purpose::Ack)
     }
 
     /// Acknowledgements return on their own path, which keeps RTT samples honest (MP-292), unless it is suspect or
@@ -217,7 +244,9 @@ impl Connection {
         let path = self.paths.get(of)?;
         let own = match path.stage() {
             Stage::Open => true,
-            Stage::Probing(_) => path.running().is_some_and(|running| running.route.credit() > 0),
+            Stage::Probing(_) => {
+                path.running().is_some_and(|running| running.route.credit() >= ACK_CREDIT_MIN)
+            }
             Stage::Suspect { .. } => !self.paths.has_alternative(of),
             Stage::Reserved | Stage::AbandonQueued | Stage::Leaving { .. } => false,
         };

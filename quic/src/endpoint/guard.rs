@@ -168,7 +168,7 @@ impl<'a> ConnectionGuard<'a> {
     /// # Errors
     /// When there is no such path or it is the last one.
     pub fn abandon_path(&mut self, path: PathId, code: PathErrorCode) -> Result<(), PathError> {
-        self.get_mut().abandon_path(path, code)
+        self.with_turn(|connection, turn| connection.abandon_path(turn, path, code))
     }
 
     /// Advises the peer to use a path only as a backup, or freely again (MP-140); this end does so too unless the peer

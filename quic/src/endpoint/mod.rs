@@ -33,6 +33,10 @@ use crate::turn::Turn;
 pub use guard::ConnectionGuard;
 pub use transmit::Transmitted;
 
+/// Timers kept for each connection at most, live ones and left-behind ones, and some more for few connections.
+const TIMERS_PER_CONNECTION: usize = 4;
+const TIMERS_SPARE: usize = 64;
+
 /// Names a connection of one endpoint; never used again after `Event::Gone`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionKey {
@@ -272,6 +276,9 @@ impl Endpoint {
         for (slot, entry) in &self.entries {
             entry.connection.audit().map_err(|error| format!("connection {slot}: {error}"))?;
         }
+        if self.timers.len() > TIMERS_PER_CONNECTION * self.entries.len() + TIMERS_SPARE {
+            return Err(format!("{} timers for {} connections", self.timers.len(), self.entries.len()));
+        }
         if self.entries.is_empty() && self.cids.len() != 0 {
             return Err(format!("{} connection IDs of no connection", self.cids.len()));
         }
@@ -311,7 +318,9 @@ impl Endpoint {
             // A timer that now comes too early is left: to be woken once costs less than to search for it.
             entry.armed = deadline;
             self.timers.push(slot, entry.generation, deadline);
+            self.weed_timers();
         }
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return };
         if entry.handshaking && !entry.connection.is_handshaking() {
             entry.handshaking = false;
             self.stats.handshakes -= 1;
@@ -322,9 +331,17 @@ impl Endpoint {
         self.stats.packets_received += stats.packets_received - entry.packets.1;
         entry.paths = paths;
         entry.packets = (stats.packets_sent, stats.packets_received);
-        if !entry.has_news && entry.connection.is_gone() {
+        if !entry.has_news && (entry.connection.has_event() || entry.connection.is_gone()) {
             entry.has_news = true;
             self.news.push_back(slot);
+        }
+    }
+
+    /// Drops left-behind timers once they are most of the heap: each costs memory for as long as it lies in the future.
+    fn weed_timers(&mut self) {
+        if self.timers.len() > TIMERS_PER_CONNECTION * self.entries.len() + TIMERS_SPARE {
+            let armed = self.entries.iter().filter(|(_, entry)| entry.armed < Instant::NEVER);
+            self.timers.rebuild(armed.map(|(slot, entry)| (slot as u32, entry.generation, entry.armed)));
         }
     }
 
@@ -335,6 +352,7 @@ impl Endpoint {
         self.stats.connections -= 1;
         self.stats.handshakes -= u64::from(entry.handshaking);
         self.stats.paths -= entry.paths;
+        self.weed_timers();
     }
 
     /// Is the connection in `slot` a client's?

@@ -1,4 +1,4 @@
-//! The timers of all connections: a heap with one live entry a connection at most.
+//! The timers of all connections: a heap with at most one live entry for each.
 //!
 //! Owns the order. An entry that is no longer true is left where it is and skipped when it comes up, since moving a
 //! timer happens with nearly every packet and letting one fire early does not.
@@ -22,6 +22,16 @@ impl Timers {
     /// The earliest entry: slot, generation, time.
     pub(super) fn peek(&self) -> Option<(u32, u32, Instant)> {
         self.heap.peek().map(|Reverse((at, slot, generation))| (*slot, *generation, *at))
+    }
+
+    /// Entries kept, true ones and others.
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Starts again with only these: slot, generation, time.
+    pub(super) fn rebuild(&mut self, live: impl Iterator<Item = (u32, u32, Instant)>) {
+        self.heap = live.map(|(slot, generation, at)| Reverse((at, slot, generation))).collect();
     }
 
     pub(super) fn pop(&mut self) {

@@ -23,8 +23,11 @@ const ELICITING_BEFORE_ACK: u32 = 2;
 /// can be dropped (RFC 9000 §13.2.4).
 const RANGES_BEFORE_PING: usize = 8;
 
-/// Acknowledgements sent without anything ack-eliciting before one carries a PING.
+/// Acknowledgements sent without anything ack-eliciting before one carries a PING, when there are so many ranges ...
 const ACKS_BEFORE_PING: u32 = 16;
+
+/// ... and when there are few: their own records must be settled some time.
+const ACKS_BEFORE_PING_ALWAYS: u32 = 128;
 
 /// When an acknowledgement is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +193,12 @@ impl Acks {
 
     /// Should this acknowledgement carry a PING, so that the peer's reply lets us forget old ranges?
     pub(crate) fn wants_reply(&self) -> bool {
-        self.received.len() >= RANGES_BEFORE_PING && self.reports_since_eliciting >= ACKS_BEFORE_PING
+        let patience = if self.received.len() >= RANGES_BEFORE_PING {
+            ACKS_BEFORE_PING
+        } else {
+            ACKS_BEFORE_PING_ALWAYS
+        };
+        self.reports_since_eliciting >= patience
     }
 
     /// Something ack-eliciting left together with an acknowledgement.

@@ -24,7 +24,7 @@ use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::loss::probe_after;
-use crate::path::route::Route;
+use crate::path::route::{DATAGRAM_SIZE_MIN, Route};
 use crate::path::space::Space;
 use crate::path::stage::Stage;
 use crate::path::status::StatusPair;
@@ -36,6 +36,9 @@ use crate::wire::receipt::{Receipt, Receipts};
 
 /// Packets that a probe timeout sends (RFC 9002 §6.2.4).
 const PROBES_PER_TIMEOUT: u8 = 2;
+
+/// Credit that the answer to a challenge needs at least, unpadded (RFC 9000 §8.2.2).
+const RESPONSE_CREDIT_MIN: u64 = 64;
 
 /// A path of a connection.
 #[derive(Debug)]
@@ -87,6 +90,8 @@ pub(crate) struct Timing {
     pub(crate) max_ack_delay: Duration,
     /// Another path could carry what this one has in flight.
     pub(crate) alternative: bool,
+    /// The handshake is confirmed; before, the peer may be unable to answer (RFC 9002 §6.2.1).
+    pub(crate) confirmed: bool,
 }
 
 /// What a timer of a path asks for.
@@ -154,6 +159,13 @@ impl Path {
         }));
     }
 
+    /// Validation goes on with fresh challenges.
+    pub(crate) fn challenge_again(&mut self, again: Challenge) {
+        if let Stage::Probing(challenge) = &mut self.stage {
+            **challenge = again;
+        }
+    }
+
     /// The challenge that waits for an answer.
     pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
         match &mut self.stage {
@@ -169,7 +181,9 @@ impl Path {
         }
         let Some(running) = &self.running else { return false };
         let challenge = matches!(&self.stage, Stage::Probing(challenge) if challenge.is_due(now));
-        running.route.credit() > 0 && (challenge || running.responses.wants())
+        let credit = running.route.credit();
+        (credit >= u64::from(DATAGRAM_SIZE_MIN) && challenge)
+            || (credit >= RESPONSE_CREDIT_MIN && running.responses.wants())
     }
 
     /// The peer answered a challenge. `true` if it was ours and the path is open now.
@@ -198,7 +212,7 @@ impl Path {
     pub(crate) fn on_progress(&mut self, now: Instant) -> bool {
         let news = self.stage.is_suspect();
         if let Some(running) = &mut self.running {
-            running.timeouts = 0;
+            running.reset_timeouts();
             if news {
                 running.trusted_from = now;
             }
@@ -303,11 +317,12 @@ impl Path {
         let mut alarms = [None; 4];
         alarms[0] = running.space.loss_at().map(|at| (at, Alarm::Loss));
         if let Stage::Probing(challenge) = &self.stage {
-            let blocked = self.remote.current().is_none() || running.route.credit() == 0;
+            let blocked =
+                self.remote.current().is_none() || running.route.credit() < u64::from(DATAGRAM_SIZE_MIN);
             alarms[3] = Some((challenge.deadline(blocked), Alarm::Validation));
         } else {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);
-            alarms[1] = running.probe_at(base).map(|at| (at, Alarm::Probe));
+            alarms[1] = running.probe_at(base).filter(|_| timing.confirmed).map(|at| (at, Alarm::Probe));
             if timing.alternative && matches!(self.stage, Stage::Open) {
                 let unheard = running.space.oldest_unheard_at().map(|at| at.max(running.trusted_from));
                 alarms[2] = unheard.map(|at| (at + base, Alarm::Suspect));

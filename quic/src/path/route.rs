@@ -258,6 +258,9 @@ impl Route {
     pub(crate) fn on_lost(&mut self, report: &LossReport, persistent: bool, now: Instant) {
         debug_assert!(report.bytes <= self.in_flight, "lost more than was in flight");
         self.in_flight -= report.bytes.min(self.in_flight);
+        if report.bytes == 0 {
+            return; // nothing that congestion control answers for (RFC 9002 §2, §7)
+        }
         let more = 16 * report.packets.min(62) as u16;
         self.loss_permille = (self.loss_permille + more).min(1000);
         self.episode = Some(Episode::after(self.episode.take(), report, now));

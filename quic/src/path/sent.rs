@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use crate::base::time::Instant;
 use crate::wire::receipt::{Receipt, Receipts};
 
+/// Settled records that may wait behind a lost one, beyond as many as are outstanding.
+const SETTLED_KEPT: usize = 512;
+
 /// What became of a packet number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -176,14 +179,22 @@ impl SentRing {
             .map(move |(i, sent)| (start + i as u64, sent))
     }
 
-    /// Drops settled records at the old end: acknowledged ones at once, lost ones that were sent before `lost_before`.
+    /// Records kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Drops settled records at the old end: acknowledged ones at once, lost ones that were sent before `lost_before` or
+    /// that keep too many settled ones behind them, since every acknowledgement walks over those.
     #[inline]
     pub(crate) fn forget(&mut self, lost_before: Instant) {
         while let Some(front) = self.records.front() {
+            let crowded = self.records.len() > 2 * self.outstanding as usize + SETTLED_KEPT;
             let done = match front.fate {
                 Fate::Outstanding => false,
-                Fate::Acked => true,
-                Fate::Lost | Fate::Skipped => front.at < lost_before,
+                Fate::Acked | Fate::Skipped => true,
+                Fate::Lost => crowded || front.at < lost_before,
             };
             if !done {
                 break;
@@ -277,7 +288,7 @@ mod tests {
         ring.settle(0, Fate::Lost);
         ring.forget(at(0));
         assert_eq!(ring.base(), 0);
-        ring.forget(at(2));
+        ring.forget(at(1));
         assert_eq!(ring.base(), 2);
         assert_eq!(ring.sums(), (1, 1, 100));
         assert!(ring.get(9).is_none());
@@ -291,5 +302,19 @@ mod tests {
         ring.settle(1, Fate::Acked);
         ring.forget(at(0));
         assert_eq!(largests(&ring, 4), [4, 14]);
+    }
+
+    #[test]
+    fn a_lost_packet_does_not_keep_a_crowd_behind_it() {
+        let mut ring = SentRing::default();
+        let many = 3 * SETTLED_KEPT as u64;
+        (0..many).for_each(|n| ring.push(departure(n, 1), &receipts(&[n])));
+        ring.settle(0, Fate::Lost);
+        for n in 1..many - 1 {
+            ring.settle(n, Fate::Acked);
+        }
+        ring.forget(at(0));
+        assert_eq!((ring.base(), ring.len()), (many - 1, 1));
+        assert_eq!(largests(&ring, many - 1), [many - 1]);
     }
 }

@@ -56,6 +56,12 @@ impl std::fmt::Display for OpenPathError {
 
 impl std::error::Error for OpenPathError {}
 
+/// What makes a path better than another: the smaller, the better.
+fn preference(path: &Path) -> (bool, bool, Option<Duration>, PathId) {
+    let rtt = path.running().map(|running| running.route.rtt.smoothed());
+    (path.stage().is_suspect(), path.status.is_backup(), rtt, path.id())
+}
+
 /// The paths of a connection, ascending by ID.
 #[derive(Debug)]
 pub(crate) struct Paths {
@@ -152,17 +158,31 @@ impl Paths {
         self.list.iter().any(|path| path.id() != id && matches!(path.stage(), Stage::Open))
     }
 
-    /// The best path for what may go anywhere and must arrive: open before suspect, lowest RTT first.
+    /// The best path for what may go anywhere and must arrive.
     pub(crate) fn best(&self, besides: Option<PathId>) -> Option<PathId> {
-        let usable = self.list.iter().filter(|path| {
-            Some(path.id()) != besides && path.stage().is_usable() && path.remote.current().is_some()
-        });
-        usable
-            .min_by_key(|path| {
-                let rtt = path.running().map(|running| running.route.rtt.smoothed());
-                (path.stage().is_suspect(), path.status.is_backup(), rtt, path.id())
-            })
-            .map(Path::id)
+        let usable = self.usable().filter(|path| Some(path.id()) != besides);
+        usable.min_by_key(|path| preference(path)).map(Path::id)
+    }
+
+    /// The usable paths, best first: open before suspect, available before backup, lowest RTT first.
+    pub(crate) fn by_preference(&self) -> SmallVec<[PathId; 8]> {
+        let mut usable: SmallVec<[&Path; 8]> = self.usable().collect();
+        usable.sort_by_key(|path| preference(path));
+        usable.into_iter().map(Path::id).collect()
+    }
+
+    fn usable(&self) -> impl Iterator<Item = &Path> {
+        self.list.iter().filter(|path| path.stage().is_usable() && path.remote.current().is_some())
+    }
+
+    /// Is no path usable, and none about to be?
+    pub(crate) fn is_pathless(&self) -> bool {
+        !self.list.iter().any(|path| path.stage().is_usable() || matches!(path.stage(), Stage::Probing(_)))
+    }
+
+    /// Is there something to forget?
+    pub(crate) fn has_finished(&self) -> bool {
+        self.list.iter().any(Path::is_finished)
     }
 
     /// The longest smoothed RTT of the paths that carry data.
@@ -176,21 +196,24 @@ impl Paths {
     /// Bounded by our own limit whatever the peer allows (MP-335).
     pub(crate) fn reserve(&mut self, turn: &mut Turn<'_>) {
         if self.multipath {
-            for id in 0..=self.our_limit.min(self.peer_limit) {
-                if let Ok(id) = u32::try_from(id)
-                    && let Some(path) = self.entry(PathId(id))
-                    && !path.stage().is_abandoned()
-                {
-                    let in_use = path.was_used();
-                    let limit = self.peer_cid_limit;
-                    let path = self.get_mut(PathId(id)).expect("entry made it");
-                    path.local.fill(turn, PathId(id), in_use, limit);
-                }
+            for id in self.allowed() {
+                let limit = self.peer_cid_limit;
+                let Some(path) = self.entry(id).filter(|path| !path.stage().is_abandoned()) else { continue };
+                let in_use = path.was_used();
+                path.local.fill(turn, id, in_use, limit);
             }
         } else {
             let limit = self.peer_cid_limit;
             self.list[0].local.fill(turn, PathId::ZERO, true, limit);
         }
+    }
+
+    /// The IDs that both ends allow and that have not lived, ascending. As many as may be open at once, however many
+    /// lived before.
+    fn allowed(&self) -> SmallVec<[PathId; 8]> {
+        let limit = self.our_limit.min(self.peer_limit);
+        let fresh = self.forgotten.missing_in(0..limit + 1).flatten();
+        fresh.filter_map(|id| u32::try_from(id).ok().map(PathId)).collect()
     }
 
     /// The path `id`, made if it may exist (within our limit, never abandoned).
@@ -213,11 +236,7 @@ impl Paths {
         if !self.multipath {
             return Err(OpenPathError::NotNegotiated);
         }
-        let limit = self.our_limit.min(self.peer_limit);
-        let unused = (0..=limit).filter_map(|id| u32::try_from(id).ok().map(PathId)).find(|&id| {
-            let exists = self.get(id).map(Path::was_used);
-            exists != Some(true) && !self.forgotten.contains(u64::from(id.0))
-        });
+        let unused = self.allowed().into_iter().find(|&id| self.get(id).map(Path::was_used) != Some(true));
         match unused {
             Some(id) => {
                 self.entry(id);
@@ -274,13 +293,14 @@ impl Paths {
     }
 
     /// The peer lets us open more paths (MP-240 to MP-242).
-    pub(crate) fn on_max_path_id(&mut self, maximum: u64) -> Result<(), TransportError> {
+    pub(crate) fn on_max_path_id(&mut self, turn: &mut Turn<'_>, maximum: u64) -> Result<(), TransportError> {
         if maximum > u64::from(u32::MAX) || maximum < self.peer_initial_limit {
             return Err(TransportError::protocol_violation("MAX_PATH_ID out of range"));
         }
         if maximum > self.peer_limit {
             self.peer_limit = maximum;
             self.blocked_at = None;
+            self.reserve(turn);
         }
         Ok(())
     }
@@ -483,14 +503,15 @@ impl Paths {
     }
 
     /// The earliest alarm of all paths.
-    pub(crate) fn deadline(&self, max_ack_delay: Duration) -> Option<Instant> {
-        let alarms = self.list.iter().filter_map(|path| path.alarm(self.timing(path.id(), max_ack_delay)));
+    pub(crate) fn deadline(&self, max_ack_delay: Duration, confirmed: bool) -> Option<Instant> {
+        let alarms =
+            self.list.iter().filter_map(|path| path.alarm(self.timing(path.id(), max_ack_delay, confirmed)));
         let acks = self.list.iter().filter_map(|path| path.running()?.space.acks.deadline());
         alarms.map(|(at, _)| at).chain(acks).min()
     }
 
-    pub(crate) fn timing(&self, id: PathId, max_ack_delay: Duration) -> Timing {
-        Timing { max_ack_delay, alternative: self.has_alternative(id) }
+    pub(crate) fn timing(&self, id: PathId, max_ack_delay: Duration, confirmed: bool) -> Timing {
+        Timing { max_ack_delay, alternative: self.has_alternative(id), confirmed }
     }
 
     /// Checks what must always hold; for audits.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::base::time::Instant;
 use crate::crypto::phase::PhaseMark;
 use crate::error::TransportError;
@@ -17,6 +19,13 @@ use crate::wire::receipt::{Receipt, Receipts};
 
 /// Packet numbers between two that are left out on purpose, at least.
 const SKIP_EVERY: u64 = 1 << 10;
+
+/// How many of the numbers left out are remembered after their records are gone.
+const SKIPPED_KEPT: usize = 4;
+
+/// Packets outstanding that ask for nothing, from which on no pure acknowledgement leaves: a peer that never acknowledges
+/// ours must not make us keep records without end.
+pub(crate) const UNANSWERED_MAX: u32 = 1 << 14;
 
 /// What happened to a frame's packet, for the room that owns the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +51,8 @@ pub(crate) struct Space {
     /// First and last ack-eliciting packet of the run of losses at the old end.
     lost_run: Option<(Instant, Instant)>,
     next_skip: u64,
+    /// The numbers left out last.
+    skipped: [Option<u64>; SKIPPED_KEPT],
 }
 
 /// What one acknowledgement frame changed.
@@ -86,6 +97,8 @@ impl Space {
         self.next_skip = next + SKIP_EVERY + draw(SKIP_EVERY);
         if !first {
             self.sent.skip(now);
+            self.skipped.rotate_right(1);
+            self.skipped[0] = Some(next);
         }
         self.sent.next_number()
     }
@@ -134,6 +147,9 @@ impl Space {
         let mut report = AckReport::default();
         let mut eliciting = false;
         for range in ack.ranges() {
+            if self.skipped.iter().flatten().any(|number| range.contains(number)) {
+                return Err(TransportError::protocol_violation("acknowledged a packet number left out"));
+            }
             let (low, high) = (*range.start().max(&self.sent.base()), *range.end());
             if high < self.sent.base() {
                 break;
@@ -141,12 +157,7 @@ impl Space {
             for number in low..=high {
                 let Some(sent) = self.sent.get(number).copied() else { continue };
                 match sent.fate {
-                    Fate::Acked => continue,
-                    Fate::Skipped => {
-                        return Err(TransportError::protocol_violation(
-                            "acknowledged a packet number left out",
-                        ));
-                    }
+                    Fate::Acked | Fate::Skipped => continue,
                     Fate::Lost => report.spurious += 1,
                     Fate::Outstanding => report.on_outstanding(&sent),
                 }
@@ -212,15 +223,18 @@ impl Space {
     ) {
         self.sent.settle(number, Fate::Lost);
         report.packets += 1;
-        report.newest_sent_at = report.newest_sent_at.max(sent.at);
         if sent.in_flight {
+            // Losses of acknowledgements say nothing about congestion that RFC 9002 §7 would answer.
+            report.newest_sent_at = report.newest_sent_at.max(sent.at);
             report.bytes += u64::from(sent.bytes);
         }
         if sent.eliciting {
             let first = self.lost_run.map_or(sent.at, |run| run.0);
             self.lost_run = Some((first, sent.at));
         }
-        self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+        if !sent.overdue {
+            self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+        }
     }
 
     /// The losses at hand were answered; the next run starts anew.
@@ -241,12 +255,37 @@ impl Space {
         }
     }
 
+    /// Hands out the receipts of the oldest ack-eliciting packets, `count` at most, because a probe is due: to repeat
+    /// them saves the round trip that an empty probe would cost (RFC 9002 §6.2.4).
+    pub(crate) fn hand_over_oldest(&mut self, count: usize, mut sink: impl FnMut(&Receipt, Outcome)) {
+        let from = self.settled_below.max(self.sent.base());
+        let oldest: SmallVec<[u64; 2]> = self
+            .sent
+            .from(from)
+            .filter(|(_, sent)| sent.fate == Fate::Outstanding && sent.eliciting && !sent.overdue)
+            .map(|(number, _)| number)
+            .take(count)
+            .collect();
+        for number in oldest {
+            self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Overdue));
+            self.sent.mark_overdue(number);
+        }
+    }
+
+    /// Are so many records unsettled that no further packet should leave that nobody will acknowledge?
+    pub(crate) fn is_saturated(&self) -> bool {
+        let (outstanding, eliciting, _) = self.sent.sums();
+        outstanding - eliciting >= UNANSWERED_MAX
+    }
+
     /// Gives everything outstanding up as lost, because the space goes (MP-171). Returns the bytes that were in flight.
     pub(crate) fn lose_all(&mut self, mut sink: impl FnMut(&Receipt, Outcome)) -> u64 {
         let bytes = self.sent.in_flight_bytes();
         for number in self.sent.base()..self.sent.next_number() {
-            if self.sent.get(number).is_some_and(|sent| sent.fate == Fate::Outstanding) {
-                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+            if let Some(sent) = self.sent.get(number).copied().filter(|sent| sent.fate == Fate::Outstanding) {
+                if !sent.overdue {
+                    self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
+                }
                 self.sent.settle(number, Fate::Lost);
             }
         }

@@ -142,7 +142,6 @@ impl Theirs {
     }
 
     /// Is there a stream that the application was not told about?
-    #[cfg(test)]
     pub(super) fn has_news(&self) -> bool {
         self.told < self.opened
     }

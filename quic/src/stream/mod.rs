@@ -193,7 +193,6 @@ impl Streams {
     }
 
     /// Is something to be told to the application?
-    #[cfg(test)]
     pub(crate) fn has_event(&self) -> bool {
         self.openable || !self.turns.news.is_empty() || self.theirs.iter().any(Theirs::has_news)
     }
