@@ -335,3 +335,102 @@ fn handshakes_are_refused_beyond_the_limit() {
     assert_eq!(pair.server.connections().count(), 0);
     assert_eq!(pair.server.cids.len(), 0);
 }
+
+#[test]
+fn when_both_ends_give_up_different_last_paths_the_connection_ends_and_does_not_hang() {
+    // MP-179
+    let mut pair = Pair::new(TransportConfig { idle_timeout: Duration::ZERO, ..TransportConfig::default() });
+    pair.settle();
+    pair.client().open_path(route(1001)).unwrap();
+    pair.settle();
+    let (key, now) = (pair.server_key(), pair.now);
+    pair.server.connection(key, now).unwrap().abandon_path(PathId(1), PathErrorCode::NO_ERROR).unwrap();
+    pair.client().abandon_path(PathId(0), PathErrorCode::NO_ERROR).unwrap();
+    for _ in 0..3000 {
+        pair.step();
+    }
+    assert!(pair.saw(&Event::Gone), "{:?}", pair.events);
+    assert!(pair.server_saw(&Event::Gone), "{:?}", pair.server_events);
+}
+
+#[test]
+fn a_client_that_closes_before_its_handshake_is_confirmed_is_heard() {
+    let mut pair = Pair::new(TransportConfig::default());
+    while !pair.saw(&Event::Connected { multipath: true }) {
+        assert!(!pair.saw(&Event::Confirmed));
+        pair.step();
+    }
+    pair.client().close(9, b"never mind");
+    pair.settle();
+    let heard = pair.server_events.iter().any(|(_, event)| matches!(event, Event::Closed(_)));
+    assert!(heard, "{:?}", pair.server_events);
+}
+
+#[test]
+fn datagrams_larger_than_the_first_credit_do_not_delay_a_handshake() {
+    for datagram_size in [1200, 3601, 9000] {
+        let mut pair = Pair::new(TransportConfig { datagram_size, ..TransportConfig::default() });
+        let begin = pair.now;
+        while !pair.saw(&Event::Confirmed) {
+            pair.step();
+            assert!(pair.now.since(begin) < Duration::from_millis(50), "{datagram_size}");
+        }
+    }
+}
+
+#[test]
+fn a_late_copy_of_the_first_packet_starts_no_second_connection() {
+    let mut pair = Pair::new(TransportConfig::default());
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    let from_client = RouteId::new(LocalId(0), wire.sent[0].0.remote, "127.0.0.1:1000".parse().unwrap());
+    let copy = wire.sent[0].1.clone();
+    for (train, mut bytes) in wire.sent {
+        pair.server.receive(received(&mut bytes, &train, from_client), pair.now);
+    }
+    pair.settle();
+    assert!(pair.saw(&Event::Confirmed));
+    let (mut copy, ecn) = (copy, crate::base::address::Ecn::NotEct);
+    let segment_size = copy.len();
+    pair.server.receive(Received { bytes: &mut copy, segment_size, route: from_client, ecn }, pair.now);
+    assert_eq!(pair.server.stats().accepted, 1);
+    assert_eq!(pair.server.connections().count(), 1);
+}
+
+#[test]
+fn changes_of_mind_about_a_path_do_not_pile_up() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    pair.client().open_path(route(1001)).unwrap();
+    pair.settle();
+    let mut wire = Wire::default();
+    for round in 0..500 {
+        pair.client().set_path_backup(PathId(1), round % 2 == 0).unwrap();
+        pair.now += Duration::from_millis(1);
+        pair.client.on_deadline(pair.now);
+        pair.client.transmit(&mut wire, pair.now);
+        for (train, mut bytes) in wire.sent.drain(..) {
+            let source = std::net::SocketAddr::from(([127, 0, 0, 1], 1000 + train.local_id.0));
+            let route = RouteId::new(LocalId(0), train.remote, source);
+            pair.server.receive(received(&mut bytes, &train, route), pair.now);
+        }
+        pair.server.transmit(&mut Wire::default(), pair.now);
+    }
+    let told = std::iter::from_fn(|| pair.server.next_event());
+    let statuses = told.filter(|(_, event)| matches!(event, Event::PathStatus { .. })).count();
+    assert_eq!(statuses, 1, "only the newest advice matters");
+}
+
+#[test]
+fn timers_that_no_longer_matter_are_weeded_out() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let stream = pair.client().open_stream(Direction::Bidirectional).unwrap();
+    for _ in 0..1000 {
+        pair.client().write(stream, [Bytes::from_static(b"x")]).unwrap();
+        for _ in 0..20 {
+            pair.step(); // audits the number of timers
+        }
+        pair.read_at_server(stream);
+    }
+}

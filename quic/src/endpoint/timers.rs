@@ -63,4 +63,13 @@ mod tests {
         assert_eq!(timers.pop_due(at(25)), None);
         assert_eq!(timers.peek(), Some((1, 0, at(30))));
     }
+
+    #[test]
+    fn rebuilding_keeps_only_what_is_live() {
+        let mut timers = Timers::default();
+        (0..100).for_each(|n| timers.push(1, 0, Instant::from_nanos(n)));
+        timers.rebuild([(1, 0, Instant::from_nanos(7))].into_iter());
+        assert_eq!(timers.len(), 1);
+        assert_eq!(timers.peek(), Some((1, 0, Instant::from_nanos(7))));
+    }
 }

@@ -337,4 +337,15 @@ mod tests {
         acks.on_eliciting_sent();
         assert!(!acks.wants_reply());
     }
+
+    #[test]
+    fn without_gaps_a_reply_is_asked_for_more_rarely() {
+        let mut acks = Acks::default();
+        for number in 0..u64::from(ACKS_BEFORE_PING_ALWAYS) {
+            assert!(!acks.wants_reply());
+            receive(&mut acks, number);
+            written(&mut acks);
+        }
+        assert!(acks.wants_reply());
+    }
 }

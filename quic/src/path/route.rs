@@ -492,4 +492,13 @@ mod tests {
         let next = Episode::after(Some(more), &lost(51, 1), at(90));
         assert_eq!((next.missing, next.answered_at), (1, at(90)));
     }
+
+    #[test]
+    fn a_lost_acknowledgement_is_no_congestion() {
+        let mut route = route(true);
+        let window = route.window();
+        let lost = LossReport { packets: 1, bytes: 0, newest_sent_at: Instant::ZERO, run: None };
+        route.on_lost(&lost, false, at(50));
+        assert_eq!((route.window(), route.loss_permille()), (window, 0));
+    }
 }
