@@ -6,6 +6,7 @@
 
 mod agreed;
 mod build;
+mod build_long;
 mod deadline;
 mod doors;
 mod frames;

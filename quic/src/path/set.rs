@@ -236,7 +236,7 @@ impl Paths {
         if !self.multipath {
             return Err(OpenPathError::NotNegotiated);
         }
-        let unused = self.allowed().into_iter().find(|&id| self.get(id).map(Path::was_used) != Some(true));
+        let unused = self.allowed().into_iter().find(|&id| self.get(id).is_none_or(|path| !path.was_used()));
         match unused {
             Some(id) => {
                 self.entry(id);

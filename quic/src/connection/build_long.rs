@@ -1,0 +1,163 @@
+//! Builders of Initial and Handshake packets, the only ones that are coalesced (RFC 9000 §12.2).
+//!
+//! Both levels share `write_long`. A datagram with an Initial in it is brought to 1200 bytes by its last packet (RFC 9000
+//! §14.1); nothing here is left once the handshake is confirmed.
+
+use smallvec::SmallVec;
+
+use super::Connection;
+use super::agreed::ACK_DELAY_EXPONENT;
+use super::build::{Load, Written, write_close_frame};
+use super::lifecycle::Farewell;
+use super::transmit::Transmission;
+use crate::crypto::{Level, TAG_LEN};
+use crate::id::{PathId, Role};
+use crate::path::acks::AckForm;
+use crate::path::route::DATAGRAM_SIZE_MIN;
+use crate::path::sent::Departure;
+use crate::turn::Turn;
+use crate::wire::cid_bytes::Cid;
+use crate::wire::cursor::Writer;
+use crate::wire::frame::Frame;
+use crate::wire::header::LongKind;
+use crate::wire::header_write::{encode_long, long_header_len, patch_length};
+use crate::wire::packet::{VERSION_1, pn_len_for};
+
+impl Connection {
+    /// Coalesces what both levels have to say in one datagram (RFC 9000 §12.2, §14.1).
+    pub(super) fn build_handshake(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
+        let wanting = self.handshake.as_ref()?.wanting();
+        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
+        let size =
+            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size = size.min(buffer.len());
+        let levels: SmallVec<[Level; 2]> = wanting.into_iter().flatten().collect();
+        let has_initial = levels.contains(&Level::Initial);
+        let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
+        for (at, &level) in levels.iter().enumerate() {
+            // The last packet brings a datagram with an Initial in it to its least size.
+            let pad_to =
+                if at + 1 == levels.len() && has_initial { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let pad_to = pad_to.saturating_sub(end);
+            let room = &mut buffer[end..size];
+            let Some(written) = self.write_long(turn, level, pad_to, None, room) else { break };
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        }
+        let sent = self.depart(turn, PathId::ZERO, end, end, packets, counted, last);
+        if self.role == Role::Client && levels.contains(&Level::Handshake) && packets == levels.len() {
+            self.drop_level(Level::Initial); // RFC 9001 §4.9.1
+        }
+        sent
+    }
+
+    pub(super) fn build_long_close(
+        &mut self,
+        turn: &mut Turn<'_>,
+        farewell: &Farewell,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
+        let size =
+            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
+        let size = size.min(buffer.len());
+        let (mut end, mut packets, mut last, mut counted) = (0, 0, 0, 0);
+        let client = self.role == Role::Client;
+        for level in [Level::Initial, Level::Handshake] {
+            let keyed = self.handshake.as_mut()?.rung(level)?.keys.is_some();
+            let alone =
+                level == Level::Initial && self.handshake.as_mut()?.rung(Level::Handshake)?.keys.is_none();
+            if !keyed {
+                continue;
+            }
+            let pad_to = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let Some(written) = self.write_long(turn, level, pad_to, Some(farewell), &mut buffer[end..size])
+            else {
+                break;
+            };
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        }
+        // The peer may have dropped the handshake's keys already (RFC 9000 §10.2.3).
+        if self.keys.is_some()
+            && !self.tls.is_handshaking()
+            && let Some(written) =
+                self.write_short(turn, PathId::ZERO, Load::Close, 0, &mut buffer[end..size])
+        {
+            end += written.bytes;
+            packets += 1;
+            last = written.number;
+        }
+        self.depart(turn, PathId::ZERO, end, end, packets, counted, last)
+    }
+
+    /// Writes and seals one Initial or Handshake packet at the front of `buffer`.
+    fn write_long(
+        &mut self,
+        turn: &Turn<'_>,
+        level: Level,
+        pad_to: usize,
+        farewell: Option<&Farewell>,
+        buffer: &mut [u8],
+    ) -> Option<Written> {
+        let path = self.paths.get(PathId::ZERO)?;
+        let (dcid, scid): (Cid, Cid) = (path.remote.current()?, path.local.first());
+        let handshake = self.handshake.as_mut()?;
+        let rung = handshake.rung(level)?;
+        let number = rung.space.peek_number();
+        let pn_len = pn_len_for(number, rung.space.largest_acked());
+        let kind =
+            if level == Level::Initial { LongKind::Initial { token: &[] } } else { LongKind::Handshake };
+        if buffer.len() < long_header_len(kind, &dcid, &scid, pn_len) + TAG_LEN + 16 {
+            return None;
+        }
+        let room = buffer.len() - TAG_LEN;
+        let mut w = Writer::new(&mut buffer[..room]);
+        let slot = encode_long(&mut w, kind, VERSION_1, &dcid, &scid, number, pn_len);
+        let header_len = w.len();
+        let receipts = &mut self.scratch.receipts;
+        receipts.clear();
+        let mut eliciting = false;
+        if let Some(farewell) = farewell {
+            write_close_frame(farewell, &mut w);
+        } else {
+            let form = AckForm { multipath: false, delay_exponent: ACK_DELAY_EXPONENT };
+            if rung.space.acks.is_owed() {
+                rung.space.acks.write(&mut w, receipts, PathId::ZERO, form, turn.now);
+            }
+            eliciting = rung.crypto.write(&mut w, receipts);
+            if !eliciting && rung.probes > 0 && w.remaining() > 0 {
+                Frame::Ping.write(&mut w);
+                eliciting = true;
+            }
+        }
+        if w.len() == header_len {
+            return None;
+        }
+        // A server pads only what asks for an acknowledgement (RFC 9000 §14.1).
+        let pad_to = if self.role == Role::Client || eliciting { pad_to } else { 0 };
+        let padded = pad_to.saturating_sub(TAG_LEN).max(slot.pn_offset() + 4);
+        let padding = padded.saturating_sub(w.len()).min(w.remaining());
+        w.zeros(padding);
+        let bytes = w.len() + TAG_LEN;
+        patch_length(&mut buffer[..bytes], slot, bytes - slot.pn_offset());
+        let sealed = rung.keys.as_mut()?.seal(number, &mut buffer[..bytes], slot.pn_offset(), pn_len);
+        if let Err(error) = sealed {
+            self.fail(error.blame(), turn);
+            return None;
+        }
+        let in_flight = eliciting || padding > 0 && pad_to > 0;
+        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
+        rung.space.on_sent(departure, receipts);
+        if eliciting {
+            rung.probes = rung.probes.saturating_sub(1);
+            self.idle.on_sent(turn.now);
+        }
+        handshake.on_sent(eliciting, turn.now);
+        Some(Written { bytes, number, in_flight })
+    }
+}
