@@ -50,6 +50,27 @@ pub(super) struct Written {
     pub(super) in_flight: bool,
 }
 
+/// What a buffer holds so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Filled {
+    pub(super) bytes: usize,
+    pub(super) packets: usize,
+    /// Of packets that count in flight.
+    in_flight_bytes: u64,
+    last_number: u64,
+}
+
+impl Filled {
+    pub(super) fn add(&mut self, written: &Written) {
+        self.bytes += written.bytes;
+        self.packets += 1;
+        self.last_number = written.number;
+        if written.in_flight {
+            self.in_flight_bytes += written.bytes as u64;
+        }
+    }
+}
+
 impl Connection {
     /// Stream data: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
     pub(super) fn build_train(
@@ -66,23 +87,18 @@ impl Connection {
         let Allowance::Go { bytes: allowed } = route.allowance(turn.now) else { return None };
         let most = packets_max.min(usize::from(route.train_packets_max(turn.now)));
         let limit = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(most * size);
-        let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
-        while end + size <= limit {
-            let Some(written) = self.write_short(turn, id, Load::Train, 0, &mut buffer[end..end + size])
-            else {
-                break;
-            };
-            end += written.bytes;
-            packets += 1;
-            last = written.number;
-            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+        let mut filled = Filled::default();
+        while filled.bytes + size <= limit {
+            let room = &mut buffer[filled.bytes..filled.bytes + size];
+            let Some(written) = self.write_short(turn, id, Load::Train, 0, room) else { break };
+            filled.add(&written);
             let pending = self.streams.pending();
             if written.bytes < size || pending.repair_bytes + pending.fresh_bytes == 0 {
                 break;
             }
         }
-        self.scheduler.on_sent(id, end as u64);
-        self.depart(turn, id, end, size, packets, counted, last)
+        self.scheduler.on_sent(id, filled.bytes as u64);
+        self.depart(turn, id, filled, size)
     }
 
     /// Frames that are no stream data, one datagram of them.
@@ -168,22 +184,20 @@ impl Connection {
             usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
         let size = size.min(buffer.len());
         let written = self.write_short(turn, id, load, pad_to.min(size), &mut buffer[..size])?;
-        let counted = if written.in_flight { written.bytes as u64 } else { 0 };
-        self.depart(turn, id, written.bytes, written.bytes, 1, counted, written.number)
+        let mut filled = Filled::default();
+        filled.add(&written);
+        self.depart(turn, id, filled, filled.bytes)
     }
 
     /// Enters what leaves in the route's books.
-    #[expect(clippy::too_many_arguments, reason = "the facts of one departure")]
     pub(super) fn depart(
         &mut self,
         turn: &Turn<'_>,
         id: PathId,
-        bytes: usize,
+        filled: Filled,
         segment_size: usize,
-        packets: usize,
-        counted: u64,
-        last: u64,
     ) -> Option<Transmission> {
+        let Filled { bytes, packets, in_flight_bytes, last_number } = filled;
         if packets == 0 {
             return None;
         }
@@ -191,7 +205,7 @@ impl Connection {
         path.counters.packets_sent += packets as u64;
         path.counters.bytes_sent += bytes as u64;
         let route = &mut path.running_mut()?.route;
-        route.on_sent(bytes as u64, counted, last, turn.now);
+        route.on_sent(bytes as u64, in_flight_bytes, last_number, turn.now);
         let route = route.id();
         Some(Transmission {
             bytes,

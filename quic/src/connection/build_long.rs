@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::Connection;
 use super::agreed::ACK_DELAY_EXPONENT;
-use super::build::{Load, Written, write_close_frame};
+use super::build::{Filled, Load, Written, write_close_frame};
 use super::lifecycle::Farewell;
 use super::transmit::Transmission;
 use crate::crypto::{Level, TAG_LEN};
@@ -20,8 +20,20 @@ use crate::wire::cid_bytes::Cid;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
 use crate::wire::header::LongKind;
-use crate::wire::header_write::{encode_long, long_header_len, patch_length};
+use crate::wire::header_write::{LONG_LENGTH_MAX, encode_long, long_header_len, patch_length};
 use crate::wire::packet::{VERSION_1, pn_len_for};
+
+/// Room behind an Initial packet below which no Handshake packet is expected to fit in the same datagram.
+const FOLLOWER_MIN: usize = 100;
+
+/// How a packet with a long header is brought to size.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// The least it must have in bytes, tag included.
+    least: usize,
+    /// Another packet is to follow in the datagram and brings that to size, unless too little room is left for it.
+    follower: bool,
+}
 
 impl Connection {
     /// Coalesces what both levels have to say in one datagram (RFC 9000 §12.2, §14.1).
@@ -33,21 +45,18 @@ impl Connection {
         let size = size.min(buffer.len());
         let levels: SmallVec<[Level; 2]> = wanting.into_iter().flatten().collect();
         let has_initial = levels.contains(&Level::Initial);
-        let (mut end, mut packets, mut counted, mut last) = (0, 0, 0, 0);
+        let mut filled = Filled::default();
         for (at, &level) in levels.iter().enumerate() {
             // The last packet brings a datagram with an Initial in it to its least size.
-            let pad_to =
-                if at + 1 == levels.len() && has_initial { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
-            let pad_to = pad_to.saturating_sub(end);
-            let room = &mut buffer[end..size];
-            let Some(written) = self.write_long(turn, level, pad_to, None, room) else { break };
-            end += written.bytes;
-            packets += 1;
-            last = written.number;
-            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+            let least =
+                if has_initial { usize::from(DATAGRAM_SIZE_MIN).saturating_sub(filled.bytes) } else { 0 };
+            let want = Size { least, follower: at + 1 < levels.len() };
+            let room = &mut buffer[filled.bytes..size];
+            let Some(written) = self.write_long(turn, level, want, None, room) else { break };
+            filled.add(&written);
         }
-        let sent = self.depart(turn, PathId::ZERO, end, end, packets, counted, last);
-        if self.role == Role::Client && levels.contains(&Level::Handshake) && packets == levels.len() {
+        let sent = self.depart(turn, PathId::ZERO, filled, filled.bytes);
+        if self.role == Role::Client && levels.contains(&Level::Handshake) && filled.packets == levels.len() {
             self.drop_level(Level::Initial); // RFC 9001 §4.9.1
         }
         sent
@@ -63,7 +72,7 @@ impl Connection {
         let size =
             usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
         let size = size.min(buffer.len());
-        let (mut end, mut packets, mut last, mut counted) = (0, 0, 0, 0);
+        let mut filled = Filled::default();
         let client = self.role == Role::Client;
         for level in [Level::Initial, Level::Handshake] {
             let keyed = self.handshake.as_mut()?.rung(level)?.keys.is_some();
@@ -72,27 +81,24 @@ impl Connection {
             if !keyed {
                 continue;
             }
-            let pad_to = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
-            let Some(written) = self.write_long(turn, level, pad_to, Some(farewell), &mut buffer[end..size])
+            let least = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
+            let want = Size { least, follower: false };
+            let Some(written) =
+                self.write_long(turn, level, want, Some(farewell), &mut buffer[filled.bytes..size])
             else {
                 break;
             };
-            end += written.bytes;
-            packets += 1;
-            last = written.number;
-            counted += if written.in_flight { written.bytes as u64 } else { 0 };
+            filled.add(&written);
         }
         // The peer may have dropped the handshake's keys already (RFC 9000 §10.2.3).
         if self.keys.is_some()
             && !self.tls.is_handshaking()
             && let Some(written) =
-                self.write_short(turn, PathId::ZERO, Load::Close, 0, &mut buffer[end..size])
+                self.write_short(turn, PathId::ZERO, Load::Close, 0, &mut buffer[filled.bytes..size])
         {
-            end += written.bytes;
-            packets += 1;
-            last = written.number;
+            filled.add(&written);
         }
-        self.depart(turn, PathId::ZERO, end, end, packets, counted, last)
+        self.depart(turn, PathId::ZERO, filled, filled.bytes)
     }
 
     /// Writes and seals one Initial or Handshake packet at the front of `buffer`.
@@ -100,7 +106,7 @@ impl Connection {
         &mut self,
         turn: &Turn<'_>,
         level: Level,
-        pad_to: usize,
+        want: Size,
         farewell: Option<&Farewell>,
         buffer: &mut [u8],
     ) -> Option<Written> {
@@ -115,7 +121,7 @@ impl Connection {
         if buffer.len() < long_header_len(kind, &dcid, &scid, pn_len) + TAG_LEN + 16 {
             return None;
         }
-        let room = buffer.len() - TAG_LEN;
+        let room = buffer.len().min(LONG_LENGTH_MAX) - TAG_LEN;
         let mut w = Writer::new(&mut buffer[..room]);
         let slot = encode_long(&mut w, kind, VERSION_1, &dcid, &scid, number, pn_len);
         let header_len = w.len();
@@ -139,7 +145,9 @@ impl Connection {
             return None;
         }
         // A server pads only what asks for an acknowledgement (RFC 9000 §14.1).
-        let pad_to = if self.role == Role::Client || eliciting { pad_to } else { 0 };
+        let alone = !want.follower || w.remaining() < FOLLOWER_MIN;
+        let pads = alone && (self.role == Role::Client || eliciting);
+        let pad_to = if pads { want.least } else { 0 };
         let padded = pad_to.saturating_sub(TAG_LEN).max(slot.pn_offset() + 4);
         let padding = padded.saturating_sub(w.len()).min(w.remaining());
         w.zeros(padding);

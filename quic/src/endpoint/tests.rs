@@ -368,7 +368,7 @@ fn a_client_that_closes_before_its_handshake_is_confirmed_is_heard() {
 
 #[test]
 fn datagrams_larger_than_the_first_credit_do_not_delay_a_handshake() {
-    for datagram_size in [1200, 3601, 9000] {
+    for datagram_size in [1200, 3601, 9000, 65_507] {
         let mut pair = Pair::new(TransportConfig { datagram_size, ..TransportConfig::default() });
         let begin = pair.now;
         while !pair.saw(&Event::Confirmed) {
