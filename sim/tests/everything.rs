@@ -84,7 +84,8 @@ fn any_settings(world: &mut World, rng: &mut Rng) {
 fn any_trouble(world: &mut World, links: &[LinkId], spare: LinkId, rng: &mut Rng) {
     let lifeline = links[rng.below(links.len() as u64) as usize];
     for &link in links.iter().filter(|&&link| link != lifeline) {
-        let begin = ms(800) + up_to(2_000, rng);
+        // A handshake whose first packets are lost needs seconds, and nobody can finish one over a link that is cut.
+        let begin = if link == links[0] { ms(6_000) } else { ms(800) } + up_to(2_000, rng);
         match rng.below(4) {
             0 => drop(world.at(begin).cut(link)),
             1 => {

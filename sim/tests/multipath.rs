@@ -135,6 +135,21 @@ fn a_path_that_comes_back_carries_data_again() {
     assert!(report.carried_by(far) > mb(2), "{report}");
 }
 
+#[test]
+fn the_last_trusted_path_may_die_as_soon_as_a_doubted_one_heals() {
+    for seed in 0..20 {
+        let mut world = World::seeded(seed);
+        let near = world.link(mbps(20), ms(10));
+        let far = world.link(mbps(20), ms(30));
+        world.client().exchanges(mb(2), mb(12));
+        world.at(ms(1_000)).cut(near);
+        world.at(ms(1_600)).restore(near).cut(far);
+        let report = world.run();
+        assert!(report.is_complete(), "{report}");
+        assert!(report.longest_stall() < secs(3), "{report}");
+    }
+}
+
 /// Four paths with a few megabits each, long enough busy for ten updates three probe timeouts apart.
 fn key_updates(seed: u64, protection: Protection, trouble: f64, by: [Role; 10]) -> Report {
     let mut world = World::seeded(seed);

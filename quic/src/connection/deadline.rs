@@ -185,7 +185,7 @@ impl Connection {
                     }
                 }
                 self.repeat_oldest(id);
-                if self.paths.has_alternative(id) {
+                if self.paths.has_other(id) {
                     self.suspect(turn, id);
                 }
             }

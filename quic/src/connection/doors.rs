@@ -222,7 +222,7 @@ impl Connection {
         match fate {
             Fate::NoSegmentation => running.route.on_no_segmentation(turn.now),
             Fate::TooBig => running.route.on_too_big(),
-            Fate::Unreachable if self.paths.has_alternative(id) => self.suspect(turn, id),
+            Fate::Unreachable if self.paths.has_other(id) => self.suspect(turn, id),
             Fate::Sent | Fate::NoRoom | Fate::Unreachable => {}
         }
     }

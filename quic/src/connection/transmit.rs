@@ -238,8 +238,9 @@ impl Connection {
         on.into_iter().find(answers).map(Purpose::Ack)
     }
 
-    /// Acknowledgements return on their own path, which keeps RTT samples honest (MP-292), unless it is suspect or
-    /// silent; then on the best other one (MP-170).
+    /// Acknowledgements return on their own path, which keeps RTT samples honest (MP-292). Those of a path that is given
+    /// up return on the best other one (MP-170). Those of a suspect path return by turns: what just arrived shows that
+    /// half of it works, and the other path may be worse than we know.
     pub(super) fn ack_path(&self, of: PathId) -> Option<PathId> {
         let path = self.paths.get(of)?;
         let own = match path.stage() {
@@ -247,7 +248,10 @@ impl Connection {
             Stage::Probing(_) => {
                 path.running().is_some_and(|running| running.route.credit() >= ACK_CREDIT_MIN)
             }
-            Stage::Suspect { .. } => !self.paths.has_alternative(of),
+            Stage::Suspect { .. } => {
+                !self.paths.has_alternative(of)
+                    || path.running().is_some_and(|it| it.space.acks.is_turn_of_own_path())
+            }
             Stage::Reserved | Stage::AbandonQueued | Stage::Leaving { .. } => false,
         };
         if own && path.remote.current().is_some() { Some(of) } else { self.paths.best(Some(of)) }

@@ -47,6 +47,7 @@ pub(crate) struct Acks {
     debt: Debt,
     eliciting_since_ack: u32,
     reports_since_eliciting: u32,
+    reports: u64,
     ecn: EcnCounts,
     saw_ecn: bool,
 }
@@ -60,6 +61,7 @@ impl Default for Acks {
             debt: Debt::None,
             eliciting_since_ack: 0,
             reports_since_eliciting: 0,
+            reports: 0,
             ecn: EcnCounts::default(),
             saw_ecn: false,
         }
@@ -188,7 +190,13 @@ impl Acks {
         self.debt = Debt::None;
         self.eliciting_since_ack = 0;
         self.reports_since_eliciting += 1;
+        self.reports += 1;
         true
+    }
+
+    /// Of acknowledgements that go two ways by turns: is it the path's own turn?
+    pub(crate) fn is_turn_of_own_path(&self) -> bool {
+        self.reports.is_multiple_of(2)
     }
 
     /// Should this acknowledgement carry a PING, so that the peer's reply lets us forget old ranges?

@@ -88,7 +88,7 @@ pub(crate) struct Counters {
 pub(crate) struct Timing {
     /// The peer's `max_ack_delay`.
     pub(crate) max_ack_delay: Duration,
-    /// Another path could carry what this one has in flight.
+    /// Another path, suspect or not, could carry what this one has in flight.
     pub(crate) alternative: bool,
     /// The handshake is confirmed; before, the peer may be unable to answer (RFC 9002 §6.2.1).
     pub(crate) confirmed: bool,

@@ -158,6 +158,12 @@ impl Paths {
         self.list.iter().any(|path| path.id() != id && matches!(path.stage(), Stage::Open))
     }
 
+    /// Is there a usable path besides `id`, even if it is suspect too? Then `id` may be doubted: when all are suspect,
+    /// all are used again, and the one that works shows itself.
+    pub(crate) fn has_other(&self, id: PathId) -> bool {
+        self.list.iter().any(|path| path.id() != id && path.stage().is_usable())
+    }
+
     /// The best path for what may go anywhere and must arrive.
     pub(crate) fn best(&self, besides: Option<PathId>) -> Option<PathId> {
         let usable = self.usable().filter(|path| Some(path.id()) != besides);
@@ -511,7 +517,7 @@ impl Paths {
     }
 
     pub(crate) fn timing(&self, id: PathId, max_ack_delay: Duration, confirmed: bool) -> Timing {
-        Timing { max_ack_delay, alternative: self.has_alternative(id), confirmed }
+        Timing { max_ack_delay, alternative: self.has_other(id), confirmed }
     }
 
     /// Checks what must always hold; for audits.
