@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use braid_quic::Role;
-use braid_sim::{Hello, Link, Protection, Way, World, mbps, ms, secs};
+use braid_sim::{Hello, Link, Protection, Way, World, mb, mbps, ms, secs};
 
 /// A world whose only link loses three datagrams in ten.
 fn lossy(seed: u64) -> World {
@@ -91,5 +91,16 @@ fn closing_leaves_nothing_behind_on_either_end() {
         let report = world.run_until(secs(5));
         assert_eq!(report.connections(), (0, 0), "{role:?}: {report}");
         assert!(report.client_closed().is_some() && report.server_closed().is_some(), "{role:?}: {report}");
+    }
+}
+
+#[test]
+fn early_data_of_the_application_does_not_block_a_lost_finished() {
+    for seed in 0..30 {
+        let mut world = World::seeded(seed);
+        world.add(Link::new(mbps(10), ms(25)).loss(0.2));
+        world.client().exchanges(mb(1), 1);
+        let report = world.run();
+        assert!(report.is_complete(), "{report}");
     }
 }

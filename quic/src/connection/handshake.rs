@@ -125,7 +125,9 @@ impl Handshake {
             return None;
         }
         let sent = [&self.first, &self.second].into_iter().filter_map(|rung| rung.space.last_eliciting_at());
-        let from = sent.max().or(self.last_sent_at.filter(|_| stuck && !self.proven))?;
+        let waiting =
+            [&self.first, &self.second].into_iter().any(|rung| rung.keys.is_some() && rung.crypto.wants());
+        let from = sent.max().or(self.last_sent_at.filter(|_| stuck && !self.proven || waiting))?;
         Some(from + probe_after(base, self.timeouts))
     }
 
@@ -150,5 +152,43 @@ impl Handshake {
             let rung = if self.second.keys.is_some() { &mut self.second } else { &mut self.first };
             rung.probes = u8::from(rung.keys.is_some());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::fixture::server_tls;
+
+    #[test]
+    fn lost_handshake_data_that_waits_to_be_sent_again_keeps_the_probe_timer_running() {
+        let keys = || server_tls().initial_keys(&[1; 8]);
+        let mut handshake = Handshake::new(keys(), Cid::EMPTY);
+        let (sent_at, base) = (Instant::from_nanos(1_000_000), Duration::from_millis(100));
+        handshake.on_sent(true, sent_at);
+        handshake.on_progress(Role::Client, Level::Handshake);
+        assert_eq!(handshake.probe_at(base, true), None, "all is acknowledged and the peer hears us");
+        let rung = handshake.rung(Level::Handshake).unwrap();
+        rung.keys = Some(keys());
+        rung.crypto.queue(b"Finished");
+        assert_eq!(handshake.probe_at(base, false), Some(sent_at + base));
+        handshake.on_probe_timeout();
+        assert!(handshake.wants_free(), "a probe is free of the congestion window");
+    }
+
+    #[test]
+    fn a_client_probes_until_a_handshake_packet_is_acknowledged() {
+        let mut handshake = Handshake::new(server_tls().initial_keys(&[1; 8]), Cid::EMPTY);
+        let base = Duration::from_millis(100);
+        handshake.on_sent(true, Instant::ZERO);
+        assert_eq!(handshake.probe_at(base, true), Some(Instant::ZERO + base));
+        handshake.on_probe_timeout();
+        handshake.rung(Level::Initial).unwrap().probes = 0;
+        handshake.on_progress(Role::Client, Level::Initial);
+        assert_eq!(
+            handshake.probe_at(base, true),
+            Some(Instant::ZERO + 2 * base),
+            "Initial packets prove too little"
+        );
     }
 }

@@ -126,7 +126,8 @@ impl Connection {
         match route.allowance(now) {
             Allowance::Credit => route.credit() >= u64::from(DATAGRAM_SIZE_MIN),
             Allowance::Go { .. } | Allowance::Wait { .. } => true, // a handshake is too short to pace
-            Allowance::Window => handshake.wants_free(),
+            // 1-RTT data fills the window but is acknowledged only once the handshake is through: it must not block it.
+            Allowance::Window => handshake.wants_free() || handshake.in_flight_bytes() < route.window(),
         }
     }
 
