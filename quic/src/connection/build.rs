@@ -98,7 +98,15 @@ impl Connection {
             }
         }
         self.scheduler.on_sent(id, filled.bytes as u64);
-        self.depart(turn, id, filled, size)
+        let sent = self.depart(turn, id, filled, size);
+        debug_assert!(
+            self.paths
+                .get(id)
+                .and_then(Path::running)
+                .is_none_or(|it| it.route.in_flight() <= it.route.window()),
+            "only probes and acknowledgements may overdraw the window"
+        );
+        sent
     }
 
     /// Frames that are no stream data, one datagram of them.
