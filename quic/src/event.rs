@@ -33,8 +33,13 @@ pub enum Event {
     StreamsAvailable,
     /// The peer opened a path; it is being validated.
     PathOpened(PathId),
-    /// A path was validated: data may flow.
+    /// A path was validated: data may flow. After `PathMigrated` it says that the new address is proven.
     PathValidated(PathId),
+    /// A path runs over another 4-tuple now (RFC 9000 §9): the peer's address changed, or we moved the path, or it went
+    /// back because the new address could not be proven. `PathStats::route` tells where it is.
+    PathMigrated(PathId),
+    /// The route to which `migrate_path` should have moved a path does not work; the path stays where it is.
+    PathMigrationFailed(PathId),
     /// No acknowledgement arrived in time; the path's data is sent elsewhere too.
     PathSuspect(PathId),
     /// A suspect path works again.

@@ -27,6 +27,8 @@ pub(super) struct Agreed {
     pub(super) ack_delay_exponent: u8,
     /// Both ends offered multipath; in force once the handshake is complete.
     pub(super) multipath: Option<u32>,
+    /// The peer wants no path moved, and none opened, to the address of the handshake (RFC 9000 §18.2, MP-015).
+    pub(super) migration_forbidden: bool,
 }
 
 impl Agreed {
@@ -37,6 +39,7 @@ impl Agreed {
             max_ack_delay: config.max_ack_delay.max(Duration::from_millis(defaults.max_ack_delay_ms)),
             ack_delay_exponent: defaults.ack_delay_exponent as u8,
             multipath: None,
+            migration_forbidden: false,
         }
     }
 

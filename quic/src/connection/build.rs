@@ -9,13 +9,14 @@ use super::Connection;
 use super::agreed::ACK_DELAY_EXPONENT;
 use super::lifecycle::Farewell;
 use super::transmit::Transmission;
-use crate::base::address::Ecn;
+use crate::base::address::RouteId;
 use crate::crypto::TAG_LEN;
 use crate::crypto::nonce::Ppn;
 use crate::id::PathId;
 use crate::path::Path;
 use crate::path::acks::AckForm;
 use crate::path::cids::Post;
+use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::Departure;
 use crate::turn::Turn;
@@ -35,10 +36,26 @@ pub(super) enum Load {
     Probe,
     /// Challenge, response, and at most an acknowledgement with them.
     Validation {
+        via: Via,
         challenge: Option<[u8; 8]>,
         response: Option<[u8; 8]>,
     },
     Close,
+}
+
+impl Load {
+    /// The route that it takes.
+    fn via(self) -> Via {
+        match self {
+            Self::Validation { via, .. } => via,
+            _ => Via::Present,
+        }
+    }
+
+    /// Does it take another route than the path's?
+    fn is_aside(self) -> bool {
+        self.via() != Via::Present
+    }
 }
 
 /// A packet that was written.
@@ -148,18 +165,26 @@ impl Connection {
         &mut self,
         turn: &mut Turn<'_>,
         id: PathId,
+        via: Via,
         buffer: &mut [u8],
     ) -> Option<Transmission> {
         let path = self.paths.get_mut(id)?;
-        let padded = path.running()?.route.credit() >= u64::from(DATAGRAM_SIZE_MIN);
+        let running = path.running_mut()?;
+        let response = running.take_response(via);
+        let here = running.route.id();
+        let size = path.validation_size(via, response.as_ref()).min(buffer.len());
         let (now, rng) = (turn.now, &mut *turn.rng);
-        let challenge = path
-            .challenge_mut()
-            .filter(|challenge| padded && challenge.is_due(now))
-            .map(|challenge| challenge.next(rng, now));
-        let response = path.running_mut()?.responses.take();
-        let load = Load::Validation { challenge, response };
-        self.build_single(turn, id, load, usize::from(DATAGRAM_SIZE_MIN), buffer)
+        let route = path.running_mut()?.route_via(via);
+        let owes = route.filter(|route| route.owes_challenge(now));
+        let padded = size >= usize::from(DATAGRAM_SIZE_MIN);
+        let challenge = owes.and_then(|route| Some(route.challenge_mut()?.next(rng, padded, now)));
+        let to = response.map_or(here, |owed| owed.route);
+        let load = Load::Validation { via, challenge, response: response.map(|owed| owed.data) };
+        if via == Via::Present {
+            return self.build_single(turn, id, load, usize::from(DATAGRAM_SIZE_MIN), buffer);
+        }
+        let written = self.write_short(turn, id, load, size, &mut buffer[..size])?;
+        self.depart_via(id, via, to, &written)
     }
 
     /// `CONNECTION_CLOSE`, at every level the peer may be able to read (RFC 9000 §10.2.3), on the best path (MP-051).
@@ -215,16 +240,23 @@ impl Connection {
         let route = &mut path.running_mut()?.route;
         route.on_sent(bytes as u64, in_flight_bytes, last_number, turn.now);
         let route = route.id();
-        Some(Transmission {
-            bytes,
-            segment_size: segment_size.min(bytes),
-            packets,
-            path: id,
-            local_id: route.local_id(),
-            source: route.source(),
-            remote: route.remote(),
-            ecn: Ecn::NotEct,
-        })
+        let segment_size = segment_size.min(bytes);
+        Some(Transmission { segment_size, packets, ..Transmission::single(id, &route, bytes) })
+    }
+
+    /// Enters what leaves on another route than the path's in that route's books: it is no part of the path's window.
+    fn depart_via(&mut self, id: PathId, via: Via, to: RouteId, written: &Written) -> Option<Transmission> {
+        let path = self.paths.get_mut(id)?;
+        path.counters.packets_sent += 1;
+        path.counters.bytes_sent += written.bytes as u64;
+        let route = match path.running_mut()?.route_via(via) {
+            Some(route) => {
+                route.on_sent_aside(written.bytes as u64);
+                route.id()
+            }
+            None => to,
+        };
+        Some(Transmission::single(id, &route, written.bytes))
     }
 
     /// Writes and seals one 1-RTT packet for path `id` at the front of `buffer`; `None` if it would carry nothing.
@@ -237,7 +269,8 @@ impl Connection {
         buffer: &mut [u8],
     ) -> Option<Written> {
         let path = self.paths.get_mut(id)?;
-        let dcid = path.remote.current()?;
+        let aside = load.is_aside();
+        let dcid = path.cid_via(load.via())?;
         let running = path.running_mut()?;
         let rng = &mut *turn.rng;
         let number = running.space.next_number(|bound| rng.below(bound), turn.now);
@@ -253,7 +286,9 @@ impl Connection {
         self.scratch.receipts.clear();
         let (ping, abandoned) = self.fill(turn, id, load, &mut w);
         let only_acks = self.scratch.receipts.iter().all(|receipt| receipt.kind() == ReceiptKind::Ack);
-        let eliciting = ping || !only_acks || matches!(load, Load::Validation { .. });
+        // A datagram on another route asks for no acknowledgement on this one: whether it arrives says nothing about the
+        // path, and an answer is its own.
+        let eliciting = !aside && (ping || !only_acks || matches!(load, Load::Validation { .. }));
         if w.len() == header_len {
             return None;
         }
@@ -275,7 +310,7 @@ impl Connection {
             self.fail(error.blame(), turn);
             return None;
         }
-        let in_flight = eliciting || padding > 0 && pad_to > 0;
+        let in_flight = !aside && (eliciting || padding > 0 && pad_to > 0);
         let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
         running.space.on_sent(departure, &self.scratch.receipts);
         if eliciting {
@@ -302,13 +337,16 @@ impl Connection {
             self.write_farewell(w);
             return (false, abandoned);
         }
-        if let Load::Validation { challenge, response } = load {
+        if let Load::Validation { challenge, response, .. } = load {
             if let Some(data) = response {
                 Frame::PathResponse(data).write(w);
             }
             if let Some(data) = challenge {
                 Frame::PathChallenge(data).write(w);
             }
+        }
+        if load.is_aside() {
+            return (false, abandoned); // nothing that would move the path (RFC 9000 §9.1)
         }
         ping |= self.write_acks(turn, id, w);
         match load {

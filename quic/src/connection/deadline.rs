@@ -11,13 +11,15 @@ use crate::base::time::Instant;
 use crate::error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 use crate::event::Event;
 use crate::id::{PathId, Role};
-use crate::path::challenge::Challenge;
 use crate::path::stage::Stage;
 use crate::path::{Alarm, Path};
 use crate::turn::Turn;
 
 /// A path may stay suspect for this long before it is given up, or as long as the idle timeout, if that is shorter.
 const SUSPECT_MAX: Duration = Duration::from_secs(30);
+
+/// Silence after which a sender that waits for credit sends a PING.
+const STARVED_PING_AFTER: Duration = Duration::from_secs(1);
 
 /// Silence after which memory kept for speed is given back.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
@@ -68,7 +70,8 @@ impl Connection {
             self.paced_until = None;
         }
         if self.keep_alive_at().is_some_and(|at| at <= now) {
-            self.ping_owed = true;
+            let kept_alive = self.idle.keep_alive_at(self.config.keep_alive).is_some_and(|at| at <= now);
+            self.ping_owed = kept_alive || self.streams.is_starved();
         }
         if self.trim_at().is_some_and(|at| at <= now) {
             self.streams.trim();
@@ -112,8 +115,12 @@ impl Connection {
         }
     }
 
+    /// When a PING leaves because all is quiet. A sender that waits for credit does not wait in silence: if its address
+    /// changed, the credit goes to the old one until the peer hears from the new one (RFC 9000 §4.1).
     fn keep_alive_at(&self) -> Option<Instant> {
-        self.idle.keep_alive_at(self.config.keep_alive).filter(|_| self.confirmed && !self.ping_owed)
+        let starved = self.streams.may_be_starved().then_some(STARVED_PING_AFTER);
+        let every = [starved, self.config.keep_alive].into_iter().flatten().min();
+        self.idle.keep_alive_at(every).filter(|_| self.confirmed && !self.ping_owed)
     }
 
     /// When a connection that went quiet gives back the memory that it keeps for speed.
@@ -201,29 +208,6 @@ impl Connection {
             self.hand_over(id);
             self.announce(Event::PathSuspect(id));
         }
-    }
-
-    fn on_validation_alarm(&mut self, turn: &Turn<'_>, id: PathId) -> bool {
-        let Some(path) = self.paths.get_mut(id) else { return true };
-        let no_cid = path.remote.current().is_none();
-        let failed = path.challenge_mut().is_some_and(|challenge| challenge.has_failed(turn.now));
-        if failed && !self.paths.by_preference().iter().any(|&other| other != id) {
-            // It may be the last way out: ask again rather than give it up (MP-179).
-            let (probe, initial) = self.validation_timeouts();
-            if let Some(path) = self.paths.get_mut(id) {
-                path.challenge_again(Challenge::new(probe.max(initial), initial, turn.now));
-            }
-            return false;
-        }
-        if failed {
-            let code = if no_cid {
-                PathErrorCode::NO_CID_AVAILABLE_FOR_PATH
-            } else {
-                PathErrorCode::PATH_UNSTABLE_OR_POOR
-            };
-            self.abandon(id, code, turn.now); // MP-112
-        }
-        failed
     }
 
     fn suspect_deadline(&self) -> Option<Instant> {

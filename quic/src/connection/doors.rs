@@ -15,7 +15,6 @@ use crate::crypto::keyring::UpdateError;
 use crate::datagram::Fate;
 use crate::error::{CloseReason, PathErrorCode};
 use crate::id::{Direction, PathId, Role, StreamId};
-use crate::path::challenge::Challenge;
 use crate::path::route::Route;
 use crate::path::set::OpenPathError;
 use crate::stats::{ConnectionStats, PathStats};
@@ -32,6 +31,14 @@ pub enum PathError {
     NotNegotiated,
     /// It is the last path: close the connection instead (MP-179).
     LastPath,
+    /// Only clients move paths (RFC 9000 §9).
+    ServerCannotMigrate,
+    /// The handshake is not confirmed yet, or the connection is closing.
+    NotConfirmed,
+    /// The peer does not want paths to its handshake address to be moved (RFC 9000 §18.2, `disable_active_migration`).
+    MigrationForbidden,
+    /// The peer has not issued a connection ID for another address; try again later.
+    NoConnectionId,
 }
 
 impl std::fmt::Display for PathError {
@@ -40,6 +47,10 @@ impl std::fmt::Display for PathError {
             Self::NoSuchPath => "there is no such path",
             Self::NotNegotiated => "the peer does not speak multipath QUIC",
             Self::LastPath => "it is the last path",
+            Self::ServerCannotMigrate => "only the client moves paths",
+            Self::NotConfirmed => "the handshake is not confirmed yet, or the connection is closing",
+            Self::MigrationForbidden => "the peer forbids migration",
+            Self::NoConnectionId => "the peer has issued no connection ID for another address",
         })
     }
 }
@@ -146,13 +157,16 @@ impl Connection {
         if self.role == Role::Client && !self.confirmed {
             return Err(OpenPathError::NotConfirmed);
         }
+        if self.agreed.migration_forbidden && self.handshake_remote == route.remote() {
+            return Err(OpenPathError::PeerForbids); // MP-015
+        }
         let id = self.paths.take_unused()?;
-        let timeouts = self.validation_timeouts();
+        let challenge = self.patience().challenge(turn.now);
         // The server's address is proven by the handshake, but not that this way leads there (MP-103).
         let mut fresh = Route::new(route, &self.config, true);
         fresh.on_peer_maximum(self.peer_datagram_max);
         if let Some(path) = self.paths.get_mut(id) {
-            path.start(fresh, Some(Challenge::new(timeouts.0, timeouts.1, turn.now)));
+            path.start(fresh, Some(challenge));
         }
         self.paths.count_opened();
         self.paths.reserve(turn);

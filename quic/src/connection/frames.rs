@@ -4,10 +4,13 @@
 //! rooms'.
 
 use super::Connection;
+use crate::base::address::RouteId;
 use crate::crypto::Level;
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::path::challenge::Owed;
+use crate::path::route::amplified;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::frame::{Frame, Frames, is_multipath};
@@ -24,6 +27,19 @@ pub(super) struct Place {
     pub(super) dcid: Cid,
     /// Of the keys that opened it.
     pub(super) generation: u64,
+    /// Where it came from.
+    pub(super) route: RouteId,
+    /// Size of the datagram in bytes.
+    pub(super) datagram_bytes: usize,
+}
+
+/// What the frames of a packet were like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// One of them asks for an acknowledgement.
+    pub(super) eliciting: bool,
+    /// They only probe a route and move no path (RFC 9000 §9.1, MP-121).
+    pub(super) probing: bool,
 }
 
 impl Place {
@@ -34,20 +50,25 @@ impl Place {
             PacketKind::ZeroRtt | PacketKind::OneRtt => Level::OneRtt,
         }
     }
+
+    /// The answer that a challenge in this packet asks for.
+    fn owed(&self, data: [u8; 8]) -> Owed {
+        Owed { data, route: self.route, credit: amplified(self.datagram_bytes) }
+    }
 }
 
 impl Connection {
-    /// Reads all frames of a packet. `true` if one of them asks for an acknowledgement.
+    /// Reads all frames of a packet.
     pub(super) fn read_frames(
         &mut self,
         turn: &mut Turn<'_>,
         place: &Place,
         payload: &[u8],
-    ) -> Result<bool, TransportError> {
+    ) -> Result<Reading, TransportError> {
         if payload.is_empty() {
             return Err(TransportError::protocol_violation("packet without frames"));
         }
-        let mut eliciting = false;
+        let mut reading = Reading { eliciting: false, probing: true };
         for frame in Frames::new(payload) {
             let (frame_type, frame) = frame?;
             if is_multipath(frame_type) && !self.paths.is_multipath() {
@@ -57,13 +78,14 @@ impl Connection {
                 return Err(TransportError::protocol_violation("frame in a packet of the wrong kind")
                     .in_frame(frame_type));
             }
-            eliciting |= frame.is_ack_eliciting();
+            reading.eliciting |= frame.is_ack_eliciting();
+            reading.probing &= frame.is_probing();
             self.on_frame(turn, place, &frame).map_err(|error| error.in_frame(frame_type))?;
             if self.lifecycle.is_ending() {
                 break;
             }
         }
-        Ok(eliciting)
+        Ok(reading)
     }
 
     /// A frame of the extension that is not in use (MP-018), or not in this packet (MP-200).
@@ -136,15 +158,12 @@ impl Connection {
             Frame::PathChallenge(data) => {
                 let path = self.paths.get_mut(place.path).filter(|path| !path.stage().is_abandoned());
                 if let Some(running) = path.and_then(|path| path.running_mut()) {
-                    running.responses.on_challenge(data);
+                    running.on_challenge(place.owed(data));
                 }
                 Ok(())
             }
             Frame::PathResponse(data) => {
-                let path = self.paths.get_mut(place.path);
-                if path.is_some_and(|path| path.on_response(data, turn.now)) {
-                    self.announce(Event::PathValidated(place.path));
-                }
+                self.on_path_response(turn, place.path, data);
                 Ok(())
             }
             Frame::PathAbandon { path, code } => self.on_path_abandon(turn, path, code),
@@ -214,7 +233,7 @@ impl Connection {
         let (id, alive) = (path.id(), path.stage().is_usable());
         let other = |path: &crate::path::Path| {
             path.id() != id
-                && (path.stage().is_usable() || matches!(path.stage(), crate::path::stage::Stage::Probing(_)))
+                && (path.stage().is_usable() || matches!(path.stage(), crate::path::stage::Stage::Probing))
         };
         alive && !self.paths.iter().any(other)
     }

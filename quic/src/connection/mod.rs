@@ -12,6 +12,7 @@ mod doors;
 mod frames;
 mod handshake;
 mod lifecycle;
+mod migration;
 mod receive;
 mod settle;
 mod shake;
@@ -81,6 +82,8 @@ pub(crate) struct Connection {
     original: Cid,
     /// When the last path was given up, while no other is usable or being validated.
     pathless_since: Option<Instant>,
+    /// The peer's address during the handshake.
+    handshake_remote: std::net::SocketAddr,
     /// The source that the server's first packet named, at a client.
     peer_scid: Option<Cid>,
     /// The largest datagram that the peer takes.
@@ -172,6 +175,7 @@ impl Connection {
             ping_owed: false,
             original,
             pathless_since: None,
+            handshake_remote: route.remote(),
             peer_scid: None,
             peer_datagram_max: UDP_PAYLOAD_MAX,
             scratch: Scratch::default(),

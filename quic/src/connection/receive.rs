@@ -14,7 +14,7 @@ use crate::crypto::phase::PhaseMark;
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
-use crate::path::challenge::Challenge;
+use crate::path::migration::{Origin, Patience};
 use crate::path::route::Route;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
@@ -30,6 +30,14 @@ pub(crate) struct Arrival<'a> {
     pub(crate) ecn: Ecn,
 }
 
+/// What is known of a datagram besides its bytes.
+struct From {
+    path: PathId,
+    route: RouteId,
+    origin: Origin,
+    size: usize,
+}
+
 /// A packet that was dropped without consequence.
 struct Dropped;
 
@@ -41,17 +49,30 @@ impl Connection {
     /// A datagram arrived.
     pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, arrival: Arrival<'_>) {
         let Arrival { bytes, path, route, ecn } = arrival;
+        let size = bytes.len();
+        let origin = self.origin(path, &route, size);
         if self.lifecycle.is_ending() {
-            self.is_expected(path, &route, bytes.len());
             self.lifecycle.on_heard();
             return;
         }
-        if !self.is_expected(path, &route, bytes.len()) {
+        let Some(origin) = origin else {
             self.stats.packets_discarded += 1;
             return;
+        };
+        let opened_before = self.stats.packets_received;
+        let from = From { path, route, origin, size };
+        self.receive_packets(turn, bytes, &from, ecn);
+        // Of what comes from elsewhere only what the peer sealed is its own.
+        if origin == Origin::Present || self.stats.packets_received > opened_before {
+            self.stats.bytes_received += size as u64;
+            if let Some(path) = self.paths.get_mut(path) {
+                path.counters.bytes_received += size as u64;
+            }
         }
-        self.stats.bytes_received += bytes.len() as u64;
-        let size = bytes.len();
+    }
+
+    /// The packets of a datagram, one after the other.
+    fn receive_packets(&mut self, turn: &mut Turn<'_>, bytes: &mut [u8], from: &From, ecn: Ecn) {
         let mut rest = bytes;
         let mut first_dcid = None;
         while !rest.is_empty() && !self.lifecycle.is_ending() {
@@ -66,13 +87,14 @@ impl Connection {
                     return;
                 }
                 let (packet, tail) = rest.split_at_mut(head.packet_len);
-                let verdict = self.receive_long(turn, packet, &head, ecn);
+                // Addresses do not change during the handshake (RFC 9000 §9).
+                let stays = from.origin == Origin::Present;
+                let verdict = if stays { self.receive_long(turn, packet, &head, from, ecn) } else { DROPPED };
                 (packet, tail, verdict)
             } else {
                 let (packet, tail) = rest.split_at_mut(rest.len());
                 let alone = first_dcid.is_none_or(|dcid| packet.get(1..=CID_LEN) == Some(&dcid[..]));
-                let verdict =
-                    if alone { self.receive_short(turn, packet, path, &route, ecn, size) } else { DROPPED };
+                let verdict = if alone { self.receive_short(turn, packet, from, ecn) } else { DROPPED };
                 (packet, tail, verdict)
             };
             match verdict {
@@ -85,22 +107,31 @@ impl Connection {
         }
     }
 
-    /// May a datagram come for `path` on `route`? Counts it towards the credit of an unproven peer.
-    fn is_expected(&mut self, path: PathId, route: &RouteId, size: usize) -> bool {
+    /// Where a datagram for `path` came from; `None` if nothing may come from there. Counts it towards the credit of an
+    /// unproven peer.
+    fn origin(&mut self, path: PathId, route: &RouteId, size: usize) -> Option<Origin> {
+        // A client's address may change, a server's may not (RFC 9000 §9).
+        let may_move = self.role == Role::Server && self.confirmed;
         let may_open = self.role == Role::Server && self.paths.is_multipath();
-        let Some(path) = self.paths.get_mut(path) else { return false };
+        let path = self.paths.get_mut(path)?;
         let abandoned = path.stage().is_abandoned();
-        let Some(running) = path.running_mut() else { return may_open && !abandoned };
-        let known = running.route.recognises(route);
-        if known {
-            running.route.on_received(size);
-            path.counters.bytes_received += size as u64;
+        match path.running_mut() {
+            Some(running) => {
+                Some(running.on_datagram(route, size)).filter(|it| may_move || *it != Origin::Unknown)
+            }
+            None => (may_open && !abandoned).then_some(Origin::Present),
         }
-        known
     }
 
     /// An Initial or Handshake packet.
-    fn receive_long(&mut self, turn: &mut Turn<'_>, bytes: &mut [u8], head: &Head, ecn: Ecn) -> Verdict {
+    fn receive_long(
+        &mut self,
+        turn: &mut Turn<'_>,
+        bytes: &mut [u8],
+        head: &Head,
+        from: &From,
+        ecn: Ecn,
+    ) -> Verdict {
         let Some(handshake) = &mut self.handshake else { return DROPPED };
         if self.role == Role::Client && handshake.heard && self.peer_scid != Some(head.scid) {
             return DROPPED; // RFC 9000 §7.2
@@ -122,9 +153,11 @@ impl Connection {
             path: PathId::ZERO,
             dcid: head.dcid,
             generation: 0,
+            route: from.route,
+            datagram_bytes: from.size,
         };
         self.on_opened(PathId::ZERO, turn);
-        let eliciting = self.read_frames(turn, &place, &bytes[payload])?;
+        let eliciting = self.read_frames(turn, &place, &bytes[payload])?.eliciting;
         if let Some(rung) = self.handshake.as_mut().and_then(|handshake| handshake.rung(head.level))
             && !rung.is_discarded()
         {
@@ -134,15 +167,8 @@ impl Connection {
     }
 
     /// A 1-RTT packet.
-    fn receive_short(
-        &mut self,
-        turn: &mut Turn<'_>,
-        bytes: &mut [u8],
-        id: PathId,
-        route: &RouteId,
-        ecn: Ecn,
-        size: usize,
-    ) -> Verdict {
+    fn receive_short(&mut self, turn: &mut Turn<'_>, bytes: &mut [u8], from: &From, ecn: Ecn) -> Verdict {
+        let id = from.path;
         // Not before the handshake is complete (RFC 9001 §5.7).
         if self.lifecycle.is_handshaking() || bytes.len() <= CID_LEN || !packet::has_fixed_bit(bytes[0]) {
             return DROPPED;
@@ -171,23 +197,44 @@ impl Connection {
             Err(error) => return error.blame().map_or(DROPPED, Err),
         };
         if path.running().is_none() {
-            self.on_path_opened_by_peer(turn, id, route, fresh, size);
+            self.on_path_opened_by_peer(turn, from, fresh);
         }
-        let dcid = Cid::new(&bytes[1..=CID_LEN]).unwrap_or(Cid::EMPTY);
-        let place = Place { kind: PacketKind::OneRtt, path: id, dcid, generation: opened.generation };
+        let place = Place {
+            kind: PacketKind::OneRtt,
+            path: id,
+            dcid: Cid::new(&bytes[1..=CID_LEN]).unwrap_or(Cid::EMPTY),
+            generation: opened.generation,
+            route: from.route,
+            datagram_bytes: from.size,
+        };
         self.on_opened(id, turn);
-        let eliciting = self.read_frames(turn, &place, &bytes[opened.payload])?;
+        let reading = self.read_frames(turn, &place, &bytes[opened.payload])?;
         let delay = self.config.max_ack_delay;
-        if let Some(path) = self.paths.get_mut(id) {
-            let abandoned = path.stage().is_abandoned();
-            if let Some(running) = path.running_mut() {
-                running.space.acks.on_received(number, eliciting, ecn, delay, turn.now);
-                if abandoned {
-                    running.space.acks.hurry(); // MP-170
-                }
-            }
+        let Some(path) = self.paths.get_mut(id) else { return Ok(Ok(())) };
+        let abandoned = path.stage().is_abandoned();
+        let Some(running) = path.running_mut() else { return Ok(Ok(())) };
+        let newest = running.space.acks.largest().is_none_or(|largest| number > largest);
+        running.space.acks.on_received(number, reading.eliciting, ecn, delay, turn.now);
+        if abandoned {
+            running.space.acks.hurry(); // MP-170
+        } else if from.origin != Origin::Present && newest && !reading.probing {
+            self.on_peer_moved(turn, from);
         }
         Ok(Ok(()))
+    }
+
+    /// The peer is somewhere else now (RFC 9000 §9.3, MP-117, MP-118).
+    fn on_peer_moved(&mut self, turn: &mut Turn<'_>, from: &From) {
+        if self.role == Role::Client || self.lifecycle.is_ending() {
+            return;
+        }
+        let patience = self.patience();
+        let mut fresh = Route::new(from.route, &self.config, false);
+        fresh.on_peer_maximum(self.peer_datagram_max);
+        if let Some(path) = self.paths.get_mut(from.path) {
+            path.on_peer_moved(turn, fresh, from.size, patience);
+            self.announce(Event::PathMigrated(from.path));
+        }
     }
 
     /// A packet was opened.
@@ -216,33 +263,25 @@ impl Connection {
 
     /// The client uses a path for the first time (MP-106): answer, and prove its address before data goes there
     /// (MP-104).
-    fn on_path_opened_by_peer(
-        &mut self,
-        turn: &mut Turn<'_>,
-        id: PathId,
-        route: &RouteId,
-        mark: PhaseMark,
-        size: usize,
-    ) {
-        let timeouts = self.validation_timeouts();
-        let mut fresh = Route::new(*route, &self.config, false);
-        fresh.on_received(size);
+    fn on_path_opened_by_peer(&mut self, turn: &mut Turn<'_>, from: &From, mark: PhaseMark) {
+        let challenge = self.patience().challenge(turn.now);
+        let mut fresh = Route::new(from.route, &self.config, false);
+        fresh.on_received(from.size);
         fresh.on_peer_maximum(self.peer_datagram_max);
-        if let Some(path) = self.paths.get_mut(id) {
-            path.start(fresh, Some(Challenge::new(timeouts.0, timeouts.1, turn.now)));
-            path.counters.bytes_received += size as u64;
+        if let Some(path) = self.paths.get_mut(from.path) {
+            path.start(fresh, Some(challenge));
             if let Some(running) = path.running_mut() {
                 running.space.phase = mark;
             }
         }
         self.paths.count_opened();
         self.paths.reserve(turn);
-        self.announce(Event::PathOpened(id));
+        self.announce(Event::PathOpened(from.path));
     }
 
     /// How long to wait for the answer to a first challenge: by what other paths are like, and by the book (MP-113).
-    pub(super) fn validation_timeouts(&self) -> (std::time::Duration, std::time::Duration) {
-        (self.longest_probe_timeout(), self.config.initial_rtt * 3)
+    pub(super) fn patience(&self) -> Patience {
+        Patience { probe_timeout: self.longest_probe_timeout(), initial: self.config.initial_rtt * 3 }
     }
 
     /// The peer does not know this connection any more (RFC 9000 §10.3.1).

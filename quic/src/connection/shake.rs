@@ -110,6 +110,7 @@ impl Connection {
         self.agreed.known = true;
         self.agreed.max_ack_delay = Duration::from_millis(theirs.max_ack_delay_ms);
         self.agreed.ack_delay_exponent = theirs.ack_delay_exponent as u8;
+        self.agreed.migration_forbidden = theirs.disable_active_migration;
         let offered = self.config.max_paths > 1 && !peer.is_empty();
         self.agreed.multipath = theirs.initial_max_path_id.filter(|_| offered);
         self.idle.on_peer_timeout(Duration::from_millis(theirs.max_idle_timeout_ms));

@@ -7,9 +7,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Connection;
-use crate::base::address::{Ecn, LocalId};
+use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
+use crate::path::migration::Via;
 use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN};
 use crate::path::set::Views;
 use crate::path::stage::Stage;
@@ -35,6 +36,22 @@ pub(crate) struct Transmission {
     pub(crate) ecn: Ecn,
 }
 
+impl Transmission {
+    /// One datagram over `route`.
+    pub(super) fn single(path: PathId, route: &RouteId, bytes: usize) -> Self {
+        Self {
+            bytes,
+            segment_size: bytes,
+            packets: 1,
+            path,
+            local_id: route.local_id(),
+            source: route.source(),
+            remote: route.remote(),
+            ecn: Ecn::NotEct,
+        }
+    }
+}
+
 /// What the next datagram is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
@@ -43,7 +60,7 @@ enum Purpose {
     /// Initial and Handshake packets.
     Handshake,
     /// `PATH_CHALLENGE`, `PATH_RESPONSE`.
-    Validation(PathId),
+    Validation(PathId, Via),
     /// Something ack-eliciting after a probe timeout.
     Probe(PathId),
     /// Stream data and whatever else waits.
@@ -73,7 +90,7 @@ impl Connection {
             let sent = match purpose {
                 Purpose::Close => self.build_close(turn, buffer),
                 Purpose::Handshake => self.build_handshake(turn, buffer),
-                Purpose::Validation(path) => self.build_validation(turn, path, buffer),
+                Purpose::Validation(path, via) => self.build_validation(turn, path, via, buffer),
                 Purpose::Probe(path) => self.build_probe(turn, path, buffer),
                 Purpose::Train(path) => self.build_train(turn, path, buffer, packets_max),
                 Purpose::Frames(path) => self.build_frames(turn, path, buffer),
@@ -101,8 +118,9 @@ impl Connection {
         if self.keys.is_none() || self.lifecycle.is_handshaking() {
             return None;
         }
-        if let Some(path) = self.paths.iter().find(|path| path.wants_validation(now)) {
-            return Some(Purpose::Validation(path.id()));
+        let errand = |path: &crate::path::Path| Some((path.id(), path.wants_validation(now)?));
+        if let Some((path, via)) = self.paths.iter().find_map(errand) {
+            return Some(Purpose::Validation(path, via));
         }
         let owes = |path: &&crate::path::Path| {
             !path.stage().is_abandoned()
@@ -246,9 +264,7 @@ impl Connection {
         let path = self.paths.get(of)?;
         let own = match path.stage() {
             Stage::Open => true,
-            Stage::Probing(_) => {
-                path.running().is_some_and(|running| running.route.credit() >= ACK_CREDIT_MIN)
-            }
+            Stage::Probing => path.running().is_some_and(|running| running.route.credit() >= ACK_CREDIT_MIN),
             Stage::Suspect { .. } => {
                 !self.paths.has_alternative(of)
                     || path.running().is_some_and(|it| it.space.acks.is_turn_of_own_path())

@@ -163,6 +163,16 @@ impl<'a> ConnectionGuard<'a> {
         self.with_turn(|connection, turn| connection.open_path(turn, route))
     }
 
+    /// Moves a path to another local address (clients only): `route` is tried out first, and `Event::PathMigrated` or
+    /// `Event::PathMigrationFailed` follows (RFC 9000 §9.2). Where the extension is in use, opening a path there and
+    /// abandoning the old one loses less (MP-120).
+    ///
+    /// # Errors
+    /// When there is no such path, the peer forbids it or lent no connection ID for it.
+    pub fn migrate_path(&mut self, path: PathId, route: RouteId) -> Result<(), PathError> {
+        self.with_turn(|connection, turn| connection.migrate_path(turn, path, route, false))
+    }
+
     /// Gives a path up; what it carried goes on elsewhere.
     ///
     /// # Errors

@@ -5,7 +5,11 @@
 
 mod admit;
 mod guard;
+#[cfg(test)]
+mod migration_tests;
 mod orphan;
+#[cfg(test)]
+mod pair;
 mod receive;
 #[cfg(test)]
 mod tests;

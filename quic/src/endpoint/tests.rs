@@ -1,141 +1,19 @@
 //! Two endpoints joined by a wire without delay: what a whole connection does, told in short stories. Loss, delay and
 //! everything random is the simulator's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::pair::{Pair, Wire, received, route};
 use super::*;
 use crate::base::address::LocalId;
 use crate::config::TransportConfig;
-use crate::crypto::fixture::{client_tls, server_tls};
-use crate::datagram::{Outbox, Received, Train};
+use crate::crypto::fixture::server_tls;
+use crate::datagram::Received;
 use crate::error::{CloseReason, PathErrorCode};
-use crate::id::{Direction, PathId, StreamId};
+use crate::id::{Direction, PathId};
 use crate::path::set::OpenPathError;
-
-/// Keeps what an endpoint sends.
-#[derive(Default)]
-struct Wire {
-    buffer: Vec<u8>,
-    sent: Vec<(Train, Vec<u8>)>,
-}
-
-impl Outbox for Wire {
-    fn buffer(&mut self) -> Option<&mut [u8]> {
-        self.buffer.resize(65_507, 0);
-        Some(&mut self.buffer)
-    }
-
-    fn send(&mut self, train: Train) {
-        self.sent.push((train, self.buffer[..train.bytes].to_vec()));
-    }
-}
-
-struct Pair {
-    client: Endpoint,
-    server: Endpoint,
-    key: ConnectionKey,
-    now: Instant,
-    events: Vec<Event>,
-    server_events: Vec<(ConnectionKey, Event)>,
-}
-
-fn route(client_port: u16) -> RouteId {
-    let client = std::net::SocketAddr::from(([127, 0, 0, 1], client_port));
-    RouteId::new(LocalId(client_port % 100), client, "127.0.0.1:443".parse().unwrap())
-}
-
-impl Pair {
-    fn new(transport: TransportConfig) -> Self {
-        let transport = Arc::new(transport);
-        let mut config = EndpointConfig::new([1; 16], [2; 32]);
-        config.transport = Arc::clone(&transport);
-        let mut client = Endpoint::new(config.clone(), [3; 32]);
-        config.server = Some(server_tls());
-        let server = Endpoint::new(config, [4; 32]);
-        let now = Instant::from_nanos(1_000_000_000);
-        let client_config = ClientConfig { tls: client_tls(), transport };
-        let key = client.connect(client_config, "localhost".try_into().unwrap(), route(1000), now).unwrap();
-        Self { client, server, key, now, events: Vec::new(), server_events: Vec::new() }
-    }
-
-    /// One exchange: each side sends what it has, a millisecond each way.
-    fn step(&mut self) -> bool {
-        let mut wire = Wire::default();
-        self.client.transmit(&mut wire, self.now);
-        self.now += Duration::from_millis(1);
-        let mut moved = !wire.sent.is_empty();
-        for (train, mut bytes) in wire.sent {
-            let source = std::net::SocketAddr::from(([127, 0, 0, 1], 1000 + train.local_id.0));
-            let route = RouteId::new(LocalId(0), train.remote, source);
-            self.server.receive(received(&mut bytes, &train, route), self.now);
-        }
-        while let Some(event) = self.server.next_event() {
-            self.server_events.push(event);
-        }
-        let mut wire = Wire::default();
-        self.server.transmit(&mut wire, self.now);
-        self.now += Duration::from_millis(1);
-        moved |= !wire.sent.is_empty();
-        for (train, mut bytes) in wire.sent {
-            let local = LocalId(train.remote.port() % 100);
-            let route = RouteId::new(local, train.remote, "127.0.0.1:443".parse().unwrap());
-            self.client.receive(received(&mut bytes, &train, route), self.now);
-        }
-        while let Some((_, event)) = self.client.next_event() {
-            self.events.push(event);
-        }
-        self.client.on_deadline(self.now);
-        self.server.on_deadline(self.now);
-        self.client.audit().unwrap();
-        self.server.audit().unwrap();
-        moved
-    }
-
-    fn settle(&mut self) {
-        for _ in 0..400 {
-            self.step();
-        }
-    }
-
-    fn server_key(&self) -> ConnectionKey {
-        self.server.connections().next().unwrap()
-    }
-
-    fn client(&mut self) -> ConnectionGuard<'_> {
-        self.client.connection(self.key, self.now).unwrap()
-    }
-
-    fn saw(&self, event: &Event) -> bool {
-        self.events.contains(event)
-    }
-
-    fn server_saw(&self, event: &Event) -> bool {
-        self.server_events.iter().any(|(_, seen)| seen == event)
-    }
-
-    /// Reads everything the server has on `stream`.
-    fn read_at_server(&mut self, stream: StreamId) -> (Vec<u8>, bool) {
-        let key = self.server_key();
-        let mut guard = self.server.connection(key, self.now).unwrap();
-        let mut all = Vec::new();
-        loop {
-            let slices = guard.read(stream).unwrap();
-            let (more, fin) = ([slices.first, slices.second].concat(), slices.fin);
-            let consumed = guard.consume(stream, more.len());
-            all.extend(more);
-            if fin || consumed == 0 {
-                return (all, fin);
-            }
-        }
-    }
-}
-
-fn received<'a>(bytes: &'a mut [u8], train: &Train, route: RouteId) -> Received<'a> {
-    Received { bytes, segment_size: train.segment_size, route, ecn: train.ecn }
-}
 
 #[test]
 fn a_handshake_is_confirmed_and_leaves_no_scaffolding() {

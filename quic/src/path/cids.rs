@@ -159,6 +159,8 @@ struct Held {
 #[derive(Debug, Default)]
 pub(crate) struct RemoteCids {
     held: SmallVec<[Held; 2]>,
+    /// The ID of the route that the path left and may return to; it may go nowhere else (RFC 9000 §9.5).
+    parked: Option<Held>,
     retire_prior_to: u64,
     /// Sequence numbers to retire, and how far each frame has come.
     retiring: SmallVec<[(u64, Post); 2]>,
@@ -185,14 +187,74 @@ impl RemoteCids {
         self.held.first().map(|held| held.cid)
     }
 
+    /// An ID that was not used yet: for another address (RFC 9000 §9.5).
+    pub(crate) fn spare(&self) -> Option<Cid> {
+        self.held.get(1).map(|held| held.cid)
+    }
+
+    /// The ID for the route that the path left.
+    pub(crate) fn parked(&self) -> Option<Cid> {
+        self.parked.map(|held| held.cid)
+    }
+
+    /// The path moves to another route: the spare ID is used from now on, if there is one, and the one in use is kept in
+    /// case the path returns. Without a spare one nothing changes.
+    pub(crate) fn rotate(&mut self, turn: &mut Turn<'_>) {
+        if self.held.len() < 2 || self.retiring.len() + 1 >= RETIREMENTS_MAX {
+            return;
+        }
+        let left = self.held.remove(0);
+        match self.parked {
+            None => self.parked = Some(left),
+            // The route between was never proven; only the one before it may be returned to.
+            Some(_) => self.give_up(turn, &left),
+        }
+    }
+
+    /// The path returns to the route that it left, and to that route's ID.
+    pub(crate) fn unpark(&mut self, turn: &mut Turn<'_>) {
+        let Some(parked) = self.parked.take() else { return };
+        if !self.held.is_empty() {
+            let left = self.held.remove(0);
+            self.give_up(turn, &left);
+        }
+        self.held.insert(0, parked);
+    }
+
+    /// The path will not return.
+    pub(crate) fn drop_parked(&mut self, turn: &mut Turn<'_>) {
+        if let Some(parked) = self.parked.take() {
+            self.give_up(turn, &parked);
+        }
+    }
+
+    /// The spare ID was shown to an address where the path does not go: it is spent (RFC 9000 §9.5).
+    pub(crate) fn drop_spare(&mut self, turn: &mut Turn<'_>) {
+        if self.held.len() > 1 && self.retiring.len() < RETIREMENTS_MAX {
+            let spare = self.held.remove(1);
+            self.give_up(turn, &spare);
+        }
+    }
+
+    /// Retires an ID that is held no more. There is room for it: whoever calls has looked or replaces one that counted.
+    fn give_up(&mut self, turn: &mut Turn<'_>, held: &Held) {
+        held.token.iter().for_each(|token| turn.cids.stop_listening_for(token));
+        self.retiring.push((held.sequence, Post::Queued));
+    }
+
+    /// All IDs that the peer counts as active.
+    fn active(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().chain(&self.parked)
+    }
+
     /// Does this path hold `cid` under another sequence number than `sequence`?
     pub(crate) fn holds_otherwise(&self, cid: &Cid, sequence: u64) -> bool {
-        self.held.iter().any(|held| held.cid == *cid && held.sequence != sequence)
+        self.active().any(|held| held.cid == *cid && held.sequence != sequence)
     }
 
     /// Does this path hold `cid`?
     pub(crate) fn holds(&self, cid: &Cid) -> bool {
-        self.held.iter().any(|held| held.cid == *cid)
+        self.active().any(|held| held.cid == *cid)
     }
 
     /// The peer issues an ID (RFC 9000 §19.15, MP-065, MP-072 to MP-074).
@@ -201,7 +263,7 @@ impl RemoteCids {
         turn: &mut Turn<'_>,
         frame: &NewConnectionId,
     ) -> Result<(), TransportError> {
-        if let Some(held) = self.held.iter().find(|held| held.sequence == frame.sequence) {
+        if let Some(held) = self.active().find(|held| held.sequence == frame.sequence) {
             let same = held.cid == frame.cid && held.token.is_none_or(|token| token == frame.reset_token);
             return if same {
                 Ok(())
@@ -216,12 +278,14 @@ impl RemoteCids {
         if frame.sequence < self.retire_prior_to || known {
             return if known { Ok(()) } else { self.retire(frame.sequence) };
         }
-        let at = self.held.iter().take_while(|held| held.sequence < frame.sequence).count();
+        // The one in use stays in front, also where the path returned to an older one.
+        let later = self.held.iter().skip(1).take_while(|held| held.sequence < frame.sequence).count();
+        let at = if self.held.is_empty() { 0 } else { 1 + later };
         let new = Held { sequence: frame.sequence, cid: frame.cid, token: Some(frame.reset_token) };
         self.held.insert(at, new);
         turn.cids.listen_for(frame.reset_token, turn.slot);
         self.retire_below(turn, frame.retire_prior_to)?;
-        if self.held.len() as u64 > ACTIVE_CID_LIMIT {
+        if self.active().count() as u64 > ACTIVE_CID_LIMIT {
             return Err(TransportError::new(
                 TransportErrorCode::CONNECTION_ID_LIMIT_ERROR,
                 "more connection IDs than the limit",
@@ -232,10 +296,14 @@ impl RemoteCids {
 
     fn retire_below(&mut self, turn: &mut Turn<'_>, prior_to: u64) -> Result<(), TransportError> {
         self.retire_prior_to = self.retire_prior_to.max(prior_to);
-        while self.held.first().is_some_and(|held| held.sequence < self.retire_prior_to) {
-            let held = self.held.remove(0);
+        while let Some(at) = self.held.iter().position(|held| held.sequence < self.retire_prior_to) {
+            let held = self.held.remove(at);
             held.token.iter().for_each(|token| turn.cids.stop_listening_for(token));
             self.retire(held.sequence)?;
+        }
+        if let Some(parked) = self.parked.take_if(|held| held.sequence < self.retire_prior_to) {
+            parked.token.iter().for_each(|token| turn.cids.stop_listening_for(token));
+            self.retire(parked.sequence)?;
         }
         Ok(())
     }
@@ -277,7 +345,7 @@ impl RemoteCids {
 
     /// Drops all IDs: the path is abandoned, which retires them without frames (MP-161, MP-175).
     pub(crate) fn drop_all(&mut self, turn: &mut Turn<'_>) {
-        for held in self.held.drain(..) {
+        for held in self.held.drain(..).chain(self.parked.take()) {
             held.token.iter().for_each(|token| turn.cids.stop_listening_for(token));
         }
         self.retiring.clear();
@@ -285,7 +353,7 @@ impl RemoteCids {
 
     /// The sequence number that we would need next (for `PATH_CIDS_BLOCKED`).
     pub(crate) fn next_sequence(&self) -> u64 {
-        self.held.last().map_or(self.retire_prior_to, |held| held.sequence + 1)
+        self.active().map(|held| held.sequence + 1).max().unwrap_or(self.retire_prior_to)
     }
 }
 
@@ -364,12 +432,55 @@ mod tests {
     }
 
     #[test]
-    fn the_lowest_held_id_is_used_whatever_the_order_of_arrival() {
+    fn the_first_id_stays_in_use_and_the_others_wait_in_order() {
         let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
         remote.on_new(&mut bench.turn(), &new(2, 0)).unwrap();
+        remote.on_new(&mut bench.turn(), &new(1, 0)).unwrap();
         remote.on_new(&mut bench.turn(), &new(0, 0)).unwrap();
-        assert_eq!(remote.current(), Some(new(0, 0).cid));
+        assert_eq!(remote.current(), Some(new(2, 0).cid));
+        assert_eq!(remote.spare(), Some(new(0, 0).cid));
         assert_eq!(remote.next_sequence(), 3);
+    }
+
+    /// Sequence numbers of the retirements that would be written now.
+    fn retired(remote: &RemoteCids) -> Vec<u64> {
+        remote.retiring.iter().map(|&(sequence, _)| sequence).collect()
+    }
+
+    #[test]
+    fn a_path_that_moves_takes_a_new_id_and_gets_the_old_one_back_when_it_returns() {
+        let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
+        (0..3).for_each(|n| remote.on_new(&mut bench.turn(), &new(n, 0)).unwrap());
+        remote.rotate(&mut bench.turn());
+        assert_eq!((remote.current(), remote.parked()), (Some(new(1, 0).cid), Some(new(0, 0).cid)));
+        assert_eq!(bench.cids.reset_by(&[0; 16]), Some(0), "the peer may still reset it");
+        remote.rotate(&mut bench.turn());
+        assert_eq!((remote.current(), remote.parked()), (Some(new(2, 0).cid), Some(new(0, 0).cid)));
+        assert_eq!(retired(&remote), [1], "where it never arrived it does not return to");
+        remote.unpark(&mut bench.turn());
+        assert_eq!((remote.current(), remote.parked()), (Some(new(0, 0).cid), None));
+        assert_eq!(retired(&remote), [1, 2]);
+    }
+
+    #[test]
+    fn without_a_spare_id_the_one_in_use_stays() {
+        let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
+        remote.on_new(&mut bench.turn(), &new(0, 0)).unwrap();
+        remote.rotate(&mut bench.turn());
+        assert_eq!((remote.current(), remote.parked()), (Some(new(0, 0).cid), None));
+        remote.drop_spare(&mut bench.turn());
+        assert_eq!((remote.current(), remote.spare()), (Some(new(0, 0).cid), None));
+    }
+
+    #[test]
+    fn parked_ids_count_and_can_be_retired_by_the_peer() {
+        let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
+        (0..ACTIVE_CID_LIMIT).for_each(|n| remote.on_new(&mut bench.turn(), &new(n, 0)).unwrap());
+        remote.rotate(&mut bench.turn());
+        let one_more = remote.on_new(&mut bench.turn(), &new(ACTIVE_CID_LIMIT, 0));
+        assert_eq!(one_more.unwrap_err().code, TransportErrorCode::CONNECTION_ID_LIMIT_ERROR);
+        remote.on_new(&mut bench.turn(), &new(9, 9)).unwrap();
+        assert_eq!((remote.current(), remote.parked()), (Some(new(9, 9).cid), None));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub(crate) mod acks;
 pub(crate) mod challenge;
 pub(crate) mod cids;
 pub(crate) mod loss;
+pub(crate) mod migration;
 pub(crate) mod pacer;
 pub(crate) mod route;
 pub(crate) mod rtt;
@@ -24,7 +25,8 @@ use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::loss::probe_after;
-use crate::path::route::{DATAGRAM_SIZE_MIN, Route};
+use crate::path::migration::Detours;
+use crate::path::route::Route;
 use crate::path::space::Space;
 use crate::path::stage::Stage;
 use crate::path::status::StatusPair;
@@ -36,9 +38,6 @@ use crate::wire::receipt::{Receipt, Receipts};
 
 /// Packets that a probe timeout sends (RFC 9002 §6.2.4).
 const PROBES_PER_TIMEOUT: u8 = 2;
-
-/// Credit that the answer to a challenge needs at least, unpadded (RFC 9000 §8.2.2).
-const RESPONSE_CREDIT_MIN: u64 = 64;
 
 /// A path of a connection.
 #[derive(Debug)]
@@ -63,6 +62,9 @@ pub(crate) struct Running {
     pub(crate) route: Route,
     pub(crate) space: Space,
     pub(crate) responses: Responses,
+    detours: Detours,
+    /// Something that is no probe is to leave, so that the peer hears of us here.
+    wants_ping: bool,
     timeouts: u32,
     probes_owed: u8,
     /// The path showed at this time that it works; silence counts from here at the earliest.
@@ -143,16 +145,21 @@ impl Path {
     }
 
     /// The first packet: the path rides `route` and is to be validated, or is known to be good.
-    pub(crate) fn start(&mut self, route: Route, validation: Option<Challenge>) {
+    pub(crate) fn start(&mut self, mut route: Route, validation: Option<Challenge>) {
         debug_assert!(matches!(self.stage, Stage::Reserved));
-        self.stage = validation.map_or(Stage::Open, |challenge| Stage::Probing(Box::new(challenge)));
+        self.stage = if validation.is_some() { Stage::Probing } else { Stage::Open };
         if self.remote.current().is_none() {
             self.blocked = Some((self.remote.next_sequence(), Post::Queued)); // MP-070
+        }
+        if let Some(challenge) = validation {
+            route.challenge(challenge);
         }
         self.running = Some(Box::new(Running {
             route,
             space: Space::default(),
             responses: Responses::default(),
+            detours: Detours::default(),
+            wants_ping: false,
             timeouts: 0,
             probes_owed: 0,
             trusted_from: Instant::ZERO,
@@ -161,41 +168,26 @@ impl Path {
 
     /// Validation goes on with fresh challenges.
     pub(crate) fn challenge_again(&mut self, again: Challenge) {
-        if let Stage::Probing(challenge) = &mut self.stage {
-            **challenge = again;
+        if let Some(running) = &mut self.running {
+            running.route.challenge(again);
         }
     }
 
-    /// The challenge that waits for an answer.
-    pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
-        match &mut self.stage {
-            Stage::Probing(challenge) => Some(challenge),
-            _ => None,
+    /// The path is proven for the first time. `true` if that is news.
+    fn open_if_probing(&mut self) -> bool {
+        let news = matches!(self.stage, Stage::Probing);
+        if news {
+            self.stage = Stage::Open;
+            self.status.announce();
         }
+        news
     }
 
-    /// Is a challenge or a response to leave now?
-    pub(crate) fn wants_validation(&self, now: Instant) -> bool {
-        if self.remote.current().is_none() || self.stage.is_abandoned() {
-            return false;
+    /// The peer was heard where the path is now: whatever made it suspect lies behind it.
+    fn on_heard_again(&mut self) {
+        if self.stage.is_suspect() {
+            self.stage = Stage::Open;
         }
-        let Some(running) = &self.running else { return false };
-        let challenge = matches!(&self.stage, Stage::Probing(challenge) if challenge.is_due(now));
-        let credit = running.route.credit();
-        (credit >= u64::from(DATAGRAM_SIZE_MIN) && challenge)
-            || (credit >= RESPONSE_CREDIT_MIN && running.responses.wants())
-    }
-
-    /// The peer answered a challenge. `true` if it was ours and the path is open now.
-    pub(crate) fn on_response(&mut self, data: [u8; 8], now: Instant) -> bool {
-        let Stage::Probing(challenge) = &self.stage else { return false };
-        let Some(span) = challenge.on_response(data, now) else { return false };
-        let Some(running) = &mut self.running else { return false };
-        running.route.on_validated();
-        running.route.rtt.on_initial_hint(span);
-        self.stage = Stage::Open;
-        self.status.announce();
-        true
     }
 
     /// Acknowledgements are overdue. `true` if that is news.
@@ -314,13 +306,14 @@ impl Path {
             return self.running.as_ref().map(|_| (until, Alarm::Gone));
         }
         let running = self.running.as_ref()?;
-        let mut alarms = [None; 4];
+        let mut alarms = [None; 5];
         alarms[0] = running.space.loss_at().map(|at| (at, Alarm::Loss));
-        if let Stage::Probing(challenge) = &self.stage {
-            let blocked =
-                self.remote.current().is_none() || running.route.credit() < u64::from(DATAGRAM_SIZE_MIN);
-            alarms[3] = Some((challenge.deadline(blocked), Alarm::Validation));
-        } else {
+        if !self.stage.is_abandoned() {
+            let validation = running.route.challenge_at(self.remote.current().is_none());
+            alarms[3] = validation.map(|at| (at, Alarm::Validation));
+            alarms[4] = running.detours.deadline().map(|at| (at, Alarm::Validation));
+        }
+        if !matches!(self.stage, Stage::Probing) {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);
             alarms[1] = running.probe_at(base).filter(|_| timing.confirmed).map(|at| (at, Alarm::Probe));
             if timing.alternative && matches!(self.stage, Stage::Open) {
@@ -397,14 +390,15 @@ impl Running {
         self.probes_owed = PROBES_PER_TIMEOUT;
     }
 
-    /// Is a probe to leave?
+    /// Is a probe to leave, or a PING on just this path?
     pub(crate) fn owes_probe(&self) -> bool {
-        self.probes_owed > 0
+        self.probes_owed > 0 || self.wants_ping
     }
 
     /// Something ack-eliciting left, which serves as a probe.
     pub(crate) fn on_probe_sent(&mut self) {
         self.probes_owed = self.probes_owed.saturating_sub(1);
+        self.wants_ping = false;
     }
 
     /// The back-off is over for another reason than an acknowledgement (RFC 9002 §6.2.2).

@@ -1,7 +1,8 @@
 //! What belongs to one 4-tuple and is forgotten when it changes (RFC 9000 §9.4).
 //!
 //! Owns validation, amplification credit, RTT, congestion control, pacing, datagram size and what the network said of
-//! segmentation. Decides how much may leave now; never what. The packet number space outlives it and is `Space`'s.
+//! segmentation. Decides how much may leave now; never what. The packet number space outlives it and is `Space`'s; when
+//! a path moves to another route is `migration`'s.
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::base::rate::Rate;
 use crate::base::time::{Instant, nanos};
 use crate::config::TransportConfig;
 use crate::congestion::{self, AnyController, Controller as _};
+use crate::path::challenge::{Answer, Challenge};
 use crate::path::pacer::Pacer;
 use crate::path::rtt::RttEstimator;
 use crate::path::space::{AckReport, LossReport};
@@ -21,6 +23,14 @@ pub(crate) const DATAGRAM_SIZE_MIN: u16 = 1200;
 
 /// Bytes sent to an unproven address per byte received from it (RFC 9000 §8.1, MP-114).
 const AMPLIFICATION: u64 = 3;
+
+/// Credit that a challenge or the answer to one needs at least, unpadded (RFC 9000 §8.2.1, §8.2.2).
+pub(crate) const PROOF_CREDIT_MIN: u64 = 64;
+
+/// Bytes that may answer `received` ones at an unproven address.
+pub(crate) fn amplified(received: usize) -> usize {
+    received.saturating_mul(AMPLIFICATION as usize)
+}
 
 /// How long trains of one packet are used after the system refused segmentation.
 const SINGLES_FOR: Duration = Duration::from_secs(60);
@@ -44,10 +54,7 @@ pub(crate) enum Allowance {
 /// One 4-tuple and all that was learned about it.
 #[derive(Debug)]
 pub(crate) struct Route {
-    id: RouteId,
-    validated: bool,
-    received_bytes: u64,
-    unproven_sent_bytes: u64,
+    face: Face,
     pub(crate) rtt: RttEstimator,
     first_sample_at: Option<Instant>,
     last_sample_at: Instant,
@@ -65,13 +72,22 @@ pub(crate) struct Route {
     singles_until: Instant,
 }
 
+/// What is true of the addresses themselves; all else in a route was learned on the way there.
+#[derive(Debug)]
+struct Face {
+    id: RouteId,
+    validated: bool,
+    received_bytes: u64,
+    unproven_sent_bytes: u64,
+    /// The question whether the peer is there and the way leads there, while it is open.
+    challenge: Option<Box<Challenge>>,
+}
+
 impl Route {
     pub(crate) fn new(id: RouteId, config: &TransportConfig, validated: bool) -> Self {
+        let face = Face { id, validated, received_bytes: 0, unproven_sent_bytes: 0, challenge: None };
         Self {
-            id,
-            validated,
-            received_bytes: 0,
-            unproven_sent_bytes: 0,
+            face,
             rtt: RttEstimator::new(config.initial_rtt),
             first_sample_at: None,
             last_sample_at: Instant::ZERO,
@@ -90,33 +106,103 @@ impl Route {
     }
 
     pub(crate) fn id(&self) -> RouteId {
-        self.id
+        self.face.id
     }
 
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
     pub(crate) fn recognises(&mut self, id: &RouteId) -> bool {
-        let same = self.id.matches(id);
+        let same = self.face.id.matches(id);
         if same {
-            self.id.learn(id);
+            self.face.id.learn(id);
         }
         same
     }
 
     /// The peer was shown to be at this address.
     pub(crate) fn on_validated(&mut self) {
-        self.validated = true;
+        self.face.validated = true;
+    }
+
+    /// Is the peer proven to be at this address?
+    pub(crate) fn is_validated(&self) -> bool {
+        self.face.validated
+    }
+
+    /// Asks whether the peer is there, from now on and instead of any question before.
+    pub(crate) fn challenge(&mut self, challenge: Challenge) {
+        self.face.challenge = Some(Box::new(challenge));
+    }
+
+    /// The question that waits for an answer.
+    pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
+        self.face.challenge.as_deref_mut()
+    }
+
+    /// Is the question still open?
+    pub(crate) fn is_challenged(&self) -> bool {
+        self.face.challenge.is_some()
+    }
+
+    /// Nobody answered, or nobody needs to.
+    pub(crate) fn end_challenge(&mut self) {
+        self.face.challenge = None;
+    }
+
+    /// The peer answered a challenge; what that shows, if it was one of this route, whose address is proven now.
+    pub(crate) fn on_response(&mut self, data: [u8; 8], now: Instant) -> Option<Answer> {
+        let challenge = self.face.challenge.as_mut()?;
+        let answer = challenge.on_response(data, now)?;
+        self.face.validated = true;
+        if answer.padded {
+            self.face.challenge = None;
+        } else {
+            challenge.ask_padded(answer.span, now);
+        }
+        Some(answer)
+    }
+
+    /// Is a challenge to leave now, and may it? It is padded to the size that every route must carry, as far as the
+    /// credit goes (MP-107).
+    pub(crate) fn owes_challenge(&self, now: Instant) -> bool {
+        let due = self.face.challenge.as_ref().is_some_and(|challenge| challenge.is_due(now));
+        due && self.credit() >= PROOF_CREDIT_MIN
+    }
+
+    /// When the next challenge leaves or the last one has failed; `blocked` says that none can be sent.
+    pub(crate) fn challenge_at(&self, blocked: bool) -> Option<Instant> {
+        let blocked = blocked || self.credit() < PROOF_CREDIT_MIN;
+        self.face.challenge.as_ref().map(|challenge| challenge.deadline(blocked))
+    }
+
+    /// Have all challenges failed?
+    pub(crate) fn has_failed(&self, now: Instant) -> bool {
+        self.face.challenge.as_ref().is_some_and(|challenge| challenge.has_failed(now))
+    }
+
+    /// Exchanges all that was learned with `other`, a route that differs only by what leaves the way as it is
+    /// (RFC 9000 §9.4: the peer's port).
+    pub(crate) fn exchange_learned(&mut self, other: &mut Self) {
+        std::mem::swap(self, other);
+        std::mem::swap(&mut self.face, &mut other.face);
+    }
+
+    /// What is in flight is not this route's any more: the path left it.
+    pub(crate) fn on_left(&mut self) {
+        self.in_flight = 0;
+        self.episode = None;
     }
 
     pub(crate) fn on_received(&mut self, bytes: usize) {
-        self.received_bytes += bytes as u64;
+        self.face.received_bytes += bytes as u64;
     }
 
     /// Bytes that may still be sent to an unproven address (RFC 9000 §8.1).
     pub(crate) fn credit(&self) -> u64 {
-        if self.validated {
+        let Face { validated, received_bytes, unproven_sent_bytes, .. } = self.face;
+        if validated {
             return u64::MAX;
         }
-        (self.received_bytes * AMPLIFICATION).saturating_sub(self.unproven_sent_bytes)
+        (received_bytes * AMPLIFICATION).saturating_sub(unproven_sent_bytes)
     }
 
     /// Size of a full packet.
@@ -173,8 +259,8 @@ impl Route {
 
     /// A datagram left: `bytes` of UDP payload, of which `counted` count in flight.
     pub(crate) fn on_sent(&mut self, bytes: u64, counted: u64, last_number: u64, now: Instant) {
-        if !self.validated {
-            self.unproven_sent_bytes += bytes;
+        if !self.face.validated {
+            self.face.unproven_sent_bytes += bytes;
         }
         if counted > 0 {
             self.in_flight += counted;
@@ -185,6 +271,13 @@ impl Route {
                 in_flight_after: self.in_flight,
                 last_packet_number: last_number,
             });
+        }
+    }
+
+    /// A datagram left here although the path rides another route: only the credit knows of it.
+    pub(crate) fn on_sent_aside(&mut self, bytes: u64) {
+        if !self.face.validated {
+            self.face.unproven_sent_bytes += bytes;
         }
     }
 
@@ -378,127 +471,5 @@ impl Delivery {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::address::LocalId;
-
-    fn route(validated: bool) -> Route {
-        let id = RouteId::new(LocalId(0), "127.0.0.1:1".parse().unwrap(), "127.0.0.2:2".parse().unwrap());
-        Route::new(id, &TransportConfig::default(), validated)
-    }
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_nanos(ms * 1_000_000)
-    }
-
-    #[test]
-    fn an_unproven_peer_gets_three_times_what_it_sent() {
-        let mut route = route(false);
-        assert_eq!(route.allowance(at(0)), Allowance::Credit);
-        route.on_received(1200);
-        assert_eq!(route.credit(), 3600);
-        route.on_sent(2400, 2400, 1, at(0));
-        assert_eq!(route.credit(), 1200);
-        route.on_sent(1, 0, 2, at(0));
-        assert_eq!(route.allowance(at(0)), Allowance::Credit);
-        route.on_validated();
-        assert!(matches!(route.allowance(at(0)), Allowance::Go { .. }));
-    }
-
-    #[test]
-    fn a_full_window_waits_for_acknowledgements() {
-        let mut route = route(true);
-        let window = route.window();
-        route.on_sent(window, window, 9, at(0));
-        assert_eq!(route.allowance(at(1000)), Allowance::Window);
-        let report = AckReport { bytes: window, packets: 10, ..AckReport::default() };
-        route.on_acked(&report, false, 10, at(1000));
-        assert_eq!(route.in_flight(), 0);
-        assert!(matches!(route.allowance(at(1000)), Allowance::Go { .. }));
-    }
-
-    #[test]
-    fn acknowledgements_and_other_small_packets_cost_no_window() {
-        let mut route = route(true);
-        route.on_sent(60, 0, 0, at(0));
-        assert_eq!(route.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_datagram_too_big_falls_back_to_the_size_every_route_carries() {
-        let mut route = route(true);
-        route.datagram_size = 1452;
-        route.on_peer_maximum(1300);
-        assert_eq!(route.datagram_size(), 1300);
-        route.on_peer_maximum(65_527);
-        assert_eq!(route.datagram_size(), 1300);
-        route.on_too_big();
-        assert_eq!(route.datagram_size(), DATAGRAM_SIZE_MIN);
-    }
-
-    #[test]
-    fn without_segmentation_trains_are_single_packets_for_a_minute() {
-        let mut route = route(true);
-        route.on_no_segmentation(at(0));
-        assert_eq!(route.train_packets_max(at(59_999)), 1);
-        assert_eq!(route.train_packets_max(at(60_000)), 64);
-    }
-
-    #[test]
-    fn delivery_is_measured_over_whole_rounds() {
-        let mut delivery = Delivery::default();
-        delivery.on_acked(1000, at(1), at(10));
-        assert_eq!(delivery.rate, 0, "nothing to compare with yet");
-        delivery.on_acked(50_000, at(9), at(15));
-        delivery.on_acked(50_000, at(10), at(20));
-        assert_eq!(delivery.rate, 10_000_000, "100,000 bytes in 10 ms");
-    }
-
-    #[test]
-    fn a_route_at_rest_is_judged_by_its_best_sample() {
-        let mut route = route(true);
-        let ms = Duration::from_millis;
-        route.on_rtt_sample(ms(10), Duration::ZERO, None, at(0));
-        route.on_rtt_sample(ms(90), Duration::ZERO, None, at(100));
-        let smoothed = route.rtt.smoothed();
-        assert_eq!(smoothed, ms(20));
-        assert_eq!(route.rtt_expected(at(110)), smoothed, "measured just now");
-        assert_eq!(route.rtt_expected(at(121)), ms(10));
-        route.on_sent(1200, 1200, 0, at(121));
-        assert_eq!(route.rtt_expected(at(200)), smoothed, "in use");
-    }
-
-    #[test]
-    fn a_loss_that_was_none_gives_the_window_back() {
-        let mut route = route(true);
-        route.on_sent(12_000, 12_000, 9, at(0));
-        let window = route.window();
-        let lost = LossReport { packets: 2, bytes: 2400, newest_sent_at: at(0), run: None };
-        route.on_lost(&lost, false, at(50));
-        assert!(route.window() < window);
-        let late = |spurious| AckReport { spurious, newest_sent_at: Some(at(0)), ..AckReport::default() };
-        route.on_acked(&late(1), false, 10, at(60));
-        assert!(route.window() < window, "one is still missing");
-        route.on_acked(&late(1), false, 10, at(61));
-        assert!(route.window() >= window);
-    }
-
-    #[test]
-    fn losses_sent_after_the_answer_are_an_episode_of_their_own() {
-        let lost = |ms, packets| LossReport { packets, bytes: 0, newest_sent_at: at(ms), run: None };
-        let first = Episode::after(None, &lost(10, 2), at(50));
-        let more = Episode::after(Some(first), &lost(50, 1), at(55));
-        assert_eq!((more.missing, more.answered_at), (3, at(50)));
-        let next = Episode::after(Some(more), &lost(51, 1), at(90));
-        assert_eq!((next.missing, next.answered_at), (1, at(90)));
-    }
-
-    #[test]
-    fn a_lost_acknowledgement_is_no_congestion() {
-        let mut route = route(true);
-        let window = route.window();
-        let lost = LossReport { packets: 1, bytes: 0, newest_sent_at: Instant::ZERO, run: None };
-        route.on_lost(&lost, false, at(50));
-        assert_eq!((route.window(), route.loss_permille()), (window, 0));
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

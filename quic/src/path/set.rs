@@ -37,6 +37,8 @@ pub enum OpenPathError {
     PeerLimit,
     /// Our own limit (`max_paths`) is reached.
     OwnLimit,
+    /// The peer does not want further paths to the address of the handshake (`disable_active_migration`, MP-015).
+    PeerForbids,
     /// The connection is closing.
     Closing,
 }
@@ -49,6 +51,7 @@ impl std::fmt::Display for OpenPathError {
             Self::NotConfirmed => "the handshake is not confirmed yet",
             Self::PeerLimit => "the peer allows no further path",
             Self::OwnLimit => "the limit on paths is reached",
+            Self::PeerForbids => "the peer wants no further path to this address of it",
             Self::Closing => "the connection is closing",
         })
     }
@@ -183,7 +186,7 @@ impl Paths {
 
     /// Is no path usable, and none about to be?
     pub(crate) fn is_pathless(&self) -> bool {
-        !self.list.iter().any(|path| path.stage().is_usable() || matches!(path.stage(), Stage::Probing(_)))
+        !self.list.iter().any(|path| path.stage().is_usable() || matches!(path.stage(), Stage::Probing))
     }
 
     /// Is there something to forget?

@@ -53,6 +53,11 @@ pub(crate) struct Space {
     next_skip: u64,
     /// The numbers left out last.
     skipped: [Option<u64>; SKIPPED_KEPT],
+    /// Packets below this number left on a route that the path does not ride any more: what becomes of them says nothing
+    /// about the present one (RFC 9000 §9.4).
+    route_from: u64,
+    /// Their bytes in flight.
+    stale_in_flight_bytes: u64,
 }
 
 /// What one acknowledgement frame changed.
@@ -120,10 +125,26 @@ impl Space {
         self.sent.push(departure, receipts);
     }
 
-    /// Bytes of this space in flight.
+    /// Bytes of this space in flight on the present route.
     #[inline]
     pub(crate) fn in_flight_bytes(&self) -> u64 {
-        self.sent.in_flight_bytes()
+        self.sent.in_flight_bytes() - self.stale_in_flight_bytes
+    }
+
+    /// The path rides another route from the next packet on.
+    pub(crate) fn on_route_changed(&mut self) {
+        self.route_from = self.sent.next_number();
+        self.stale_in_flight_bytes = self.sent.in_flight_bytes();
+        self.lost_run = None;
+    }
+
+    /// Did packet `number` leave on a route that the path left? Takes it off the books of such packets.
+    fn settle_stale(&mut self, number: u64, sent: &Sent) -> bool {
+        let stale = number < self.route_from;
+        if stale && sent.in_flight && sent.fate == Fate::Outstanding {
+            self.stale_in_flight_bytes -= u64::from(sent.bytes);
+        }
+        stale
     }
 
     /// Are packets outstanding that ask for an acknowledgement?
@@ -156,15 +177,19 @@ impl Space {
             }
             for number in low..=high {
                 let Some(sent) = self.sent.get(number).copied() else { continue };
+                let stale = self.settle_stale(number, &sent);
                 match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
+                    _ if stale => {}
                     Fate::Lost => report.spurious += 1,
                     Fate::Outstanding => report.on_outstanding(&sent),
                 }
-                eliciting |= sent.eliciting;
                 report.newly_acked += 1;
-                report.newest_sent_at = report.newest_sent_at.max(Some(sent.at));
-                if number == ack.largest {
+                if !stale {
+                    eliciting |= sent.eliciting;
+                    report.newest_sent_at = report.newest_sent_at.max(Some(sent.at));
+                }
+                if number == ack.largest && !stale {
                     report.sample_from = Some(sent.at);
                 }
                 self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Acked));
@@ -220,14 +245,15 @@ impl Space {
         report: &mut LossReport,
         sink: &mut impl FnMut(&Receipt, Outcome),
     ) {
+        let stale = self.settle_stale(number, sent);
         self.sent.settle(number, Fate::Lost);
         report.packets += 1;
-        if sent.in_flight {
+        if sent.in_flight && !stale {
             // Losses of acknowledgements say nothing about congestion that RFC 9002 §7 would answer.
             report.newest_sent_at = report.newest_sent_at.max(sent.at);
             report.bytes += u64::from(sent.bytes);
         }
-        if sent.eliciting {
+        if sent.eliciting && !stale {
             let first = self.lost_run.map_or(sent.at, |run| run.0);
             self.lost_run = Some((first, sent.at));
             report.run = self.lost_run;
@@ -280,7 +306,8 @@ impl Space {
 
     /// Gives everything outstanding up as lost, because the space goes (MP-171). Returns the bytes that were in flight.
     pub(crate) fn lose_all(&mut self, mut sink: impl FnMut(&Receipt, Outcome)) -> u64 {
-        let bytes = self.sent.in_flight_bytes();
+        let bytes = self.in_flight_bytes();
+        self.stale_in_flight_bytes = 0;
         for number in self.sent.base()..self.sent.next_number() {
             if let Some(sent) = self.sent.get(number).copied().filter(|sent| sent.fate == Fate::Outstanding) {
                 if !sent.overdue {

@@ -4,7 +4,6 @@
 //! `Path`'s; here is only what each stage allows.
 
 use crate::base::time::Instant;
-use crate::path::challenge::Challenge;
 use crate::stats::PathStage;
 
 /// The life of a path ID, from issuing connection IDs to the end of late packets.
@@ -13,8 +12,8 @@ pub(crate) enum Stage {
     /// Connection IDs may have been exchanged; nothing was sent or received.
     Reserved,
     /// Used, but the peer's address is not proven. Only challenges, their answers and acknowledgements leave, and the
-    /// handshake's packets on path 0.
-    Probing(Box<Challenge>),
+    /// handshake's packets on path 0. The challenge is the route's.
+    Probing,
     /// Usable.
     Open,
     /// Usable, but acknowledgements are overdue: what is in flight is sent elsewhere too, and only probes leave here.
@@ -44,7 +43,7 @@ impl Stage {
     pub(crate) fn shown(&self) -> PathStage {
         match self {
             Self::Reserved => PathStage::Reserved,
-            Self::Probing(_) => PathStage::Probing,
+            Self::Probing => PathStage::Probing,
             Self::Open => PathStage::Open,
             Self::Suspect { .. } => PathStage::Suspect,
             Self::AbandonQueued | Self::Leaving { .. } => PathStage::Leaving,

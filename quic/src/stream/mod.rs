@@ -108,6 +108,8 @@ pub(crate) struct Streams {
     turns: Turns,
     /// A stream that was refused can be opened now, and the application was not told.
     openable: bool,
+    /// We told the peer that its limits hold us back, and may still wait.
+    starved: bool,
     peer: PeerLimits,
     settings: Settings,
 }
@@ -140,6 +142,7 @@ impl Streams {
             load: TotalLoad::default(),
             turns: Turns { repair: queue(), fresh: queue(), fins: queue(), control: queue(), news: queue() },
             openable: false,
+            starved: false,
             peer: PeerLimits::default(),
             settings: Settings {
                 stream_window: config.stream_window,

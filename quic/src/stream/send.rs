@@ -274,6 +274,11 @@ impl SendHalf {
         self.out.unsent() > 0 && self.credit.report_due()
     }
 
+    /// Does the peer's limit for this stream hold bytes back?
+    pub(super) fn is_starved(&self) -> bool {
+        self.out.unsent() > 0 && self.credit.left() == 0
+    }
+
     /// How far the peer lets this stream send.
     pub(super) fn limit(&self) -> u64 {
         self.credit.limit()

@@ -3,6 +3,7 @@
 //! Owns the order in which they are written: control frames as they came due, then repair, then lone FINs, then fresh
 //! bytes. Streams take turns, a packet each. Decides neither when nor on which path a packet leaves.
 
+use super::send::SendHalf;
 use super::{Streams, at};
 use crate::id::Direction;
 use crate::wire::cursor::Writer;
@@ -31,6 +32,7 @@ impl Streams {
         if self.is_blocked() && fits(writer, &Frame::DataBlocked(self.credit.limit())) {
             self.credit.on_reported();
             receipts.push(Receipt::data_blocked());
+            self.starved = true;
         }
         for direction in DIRECTIONS {
             let theirs = &mut self.theirs[at(direction)];
@@ -75,6 +77,7 @@ impl Streams {
                 }
                 send.on_blocked_written();
                 receipts.push(Receipt::stream_data_blocked(id));
+                self.starved = true;
             }
         }
         if let Some(recv) = &mut stream.recv {
@@ -158,6 +161,19 @@ impl Streams {
             self.turns.fresh.rotate();
         }
         written
+    }
+
+    /// Do the peer's limits hold bytes back, as far as is known without a look at every stream?
+    pub(crate) fn may_be_starved(&self) -> bool {
+        self.starved
+    }
+
+    /// Do they, after a look at every stream?
+    pub(crate) fn is_starved(&mut self) -> bool {
+        let waits = |stream: &super::Stream| stream.send.as_ref().is_some_and(SendHalf::is_starved);
+        let by_connection = self.load.fresh_bytes > 0 && self.credit.left() == 0;
+        self.starved = by_connection || self.slots.iter().any(|(_, stream)| waits(stream));
+        self.starved
     }
 
     /// Does the connection's limit, and nothing else, hold bytes back, and the peer was not told?

@@ -108,6 +108,15 @@ impl Frame<'_> {
         !matches!(self, Self::Padding | Self::Ack(_) | Self::ConnectionClose { .. })
     }
 
+    /// Does it only probe a route (RFC 9000 §9.1)? `PATH_NEW_CONNECTION_ID` counts as `NEW_CONNECTION_ID` does (MP-121).
+    #[inline]
+    pub(crate) const fn is_probing(&self) -> bool {
+        matches!(
+            self,
+            Self::Padding | Self::PathChallenge(_) | Self::PathResponse(_) | Self::NewConnectionId(_)
+        )
+    }
+
     /// May this frame be in a packet of this kind? (RFC 9000 §12.4, §12.5; MP-003) If not: `PROTOCOL_VIOLATION`.
     #[inline]
     pub(crate) const fn allowed_in(&self, packet: PacketKind) -> bool {
