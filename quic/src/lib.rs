@@ -12,6 +12,8 @@ pub mod congestion;
 mod connection;
 mod crypto;
 mod datagram;
+#[cfg(test)]
+mod duet;
 mod endpoint;
 pub mod schedule;
 

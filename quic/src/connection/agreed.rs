@@ -87,6 +87,8 @@ pub(super) fn ours(
     let reserved = 31 * turn.rng.below(1 << 16) + 27;
     let value: [u8; 4] = turn.rng.array();
     parameters.encode(&mut encoded, Some((reserved, &value)));
+    #[cfg(test)]
+    super::hook::tamper(role, &mut encoded);
     encoded
 }
 

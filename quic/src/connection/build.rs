@@ -297,6 +297,14 @@ impl Connection {
         let padding = padded.saturating_sub(w.len()).min(w.remaining());
         w.zeros(padding);
         let bytes = w.len() + TAG_LEN;
+        #[cfg(test)]
+        self.hook.on_written(
+            (crate::crypto::Level::OneRtt, id, number),
+            dcid,
+            &buffer[..bytes],
+            header_len,
+            turn.now,
+        );
         let path = self.paths.get_mut(id)?;
         let running = path.running_mut()?;
         let sealed = self.keys.as_mut()?.seal(

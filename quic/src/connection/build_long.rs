@@ -153,6 +153,8 @@ impl Connection {
         w.zeros(padding);
         let bytes = w.len() + TAG_LEN;
         patch_length(&mut buffer[..bytes], slot, bytes - slot.pn_offset());
+        #[cfg(test)]
+        self.hook.on_written((level, PathId::ZERO, number), dcid, &buffer[..bytes], header_len, turn.now);
         let sealed = rung.keys.as_mut()?.seal(number, &mut buffer[..bytes], slot.pn_offset(), pn_len);
         if let Err(error) = sealed {
             self.fail(error.blame(), turn);

@@ -11,6 +11,8 @@ mod deadline;
 mod doors;
 mod frames;
 mod handshake;
+#[cfg(test)]
+pub(crate) mod hook;
 mod lifecycle;
 mod migration;
 mod receive;
@@ -89,6 +91,8 @@ pub(crate) struct Connection {
     /// The largest datagram that the peer takes.
     peer_datagram_max: u64,
     scratch: Scratch,
+    #[cfg(test)]
+    pub(crate) hook: hook::Hook,
 }
 
 /// Memory that is used again for every packet.
@@ -179,6 +183,8 @@ impl Connection {
             peer_scid: None,
             peer_datagram_max: UDP_PAYLOAD_MAX,
             scratch: Scratch::default(),
+            #[cfg(test)]
+            hook: hook::Hook::default(),
             config,
         }
     }

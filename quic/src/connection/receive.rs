@@ -49,6 +49,8 @@ impl Connection {
     /// A datagram arrived.
     pub(crate) fn receive(&mut self, turn: &mut Turn<'_>, arrival: Arrival<'_>) {
         let Arrival { bytes, path, route, ecn } = arrival;
+        #[cfg(test)]
+        self.hook.on_datagram(route, bytes.len());
         let size = bytes.len();
         let origin = self.origin(path, &route, size);
         if self.lifecycle.is_ending() {
@@ -157,6 +159,8 @@ impl Connection {
             datagram_bytes: from.size,
         };
         self.on_opened(PathId::ZERO, turn);
+        #[cfg(test)]
+        self.hook.on_opened(&place, number, &bytes[payload.clone()], turn.now);
         let eliciting = self.read_frames(turn, &place, &bytes[payload])?.eliciting;
         if let Some(rung) = self.handshake.as_mut().and_then(|handshake| handshake.rung(head.level))
             && !rung.is_discarded()
@@ -208,6 +212,8 @@ impl Connection {
             datagram_bytes: from.size,
         };
         self.on_opened(id, turn);
+        #[cfg(test)]
+        self.hook.on_opened(&place, number, &bytes[opened.payload.clone()], turn.now);
         let reading = self.read_frames(turn, &place, &bytes[opened.payload])?;
         let delay = self.config.max_ack_delay;
         let Some(path) = self.paths.get_mut(id) else { return Ok(Ok(())) };

@@ -6,6 +6,8 @@
 mod admit;
 mod guard;
 #[cfg(test)]
+mod hook;
+#[cfg(test)]
 mod migration_tests;
 mod orphan;
 #[cfg(test)]

@@ -1,0 +1,29 @@
+//! For tests only: a door to the connections behind an endpoint's tables.
+//!
+//! Not there outside `cfg(test)`. `duet` is its user.
+
+#![allow(dead_code, reason = "a toolbox: not every tool is in use at every time")]
+
+use super::{ConnectionKey, Endpoint};
+use crate::connection::Connection;
+use crate::datagram::TrainTag;
+
+impl Endpoint {
+    /// The connection itself; it is visited as if something had happened.
+    pub(crate) fn inside(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.mark(key.slot);
+        let entry = self.entries.get_mut(key.slot as usize)?;
+        (entry.generation == key.generation).then_some(&mut *entry.connection)
+    }
+
+    /// The connection that sent a train; `None` for what belongs to no connection.
+    pub(crate) fn sender(&mut self, tag: TrainTag) -> Option<&mut Connection> {
+        let (slot, ..) = super::transmit::untag(tag)?;
+        self.entries.get_mut(slot as usize).map(|entry| &mut *entry.connection)
+    }
+
+    /// Connection IDs in its tables.
+    pub(crate) fn ids_held(&self) -> usize {
+        self.cids.len()
+    }
+}
