@@ -34,7 +34,7 @@ mod world;
 pub use fluid::{first_byte_at, fluid_time};
 pub use link::{LaneStats, Link};
 pub use mutate::mutate;
-pub use network::{LinkId, Remembered, Way};
+pub use network::{Attacker, LinkId, Remembered, Way};
 pub use provider::{Hello, Protection, provider};
 pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};

@@ -142,6 +142,8 @@ pub struct LaneStats {
     pub lost: u64,
     /// Dropped because the direction was cut.
     pub cut: u64,
+    /// Dropped because they were sent to an address that no longer leads anywhere.
+    pub astray: u64,
     /// Held back so that others overtook them.
     pub reordered: u64,
     /// Delivered twice.
@@ -220,15 +222,16 @@ impl Lane {
         Some(self.fly(departs))
     }
 
-    /// Whether a datagram that departed then arrives: it does unless the direction was dark at that moment.
-    pub(crate) fn on_arrival(&mut self, departed: Instant) -> bool {
+    /// Whether a datagram that departed then arrives: it does unless the direction was dark at that moment, or its
+    /// address leads nowhere (`at_home`).
+    pub(crate) fn on_arrival(&mut self, departed: Instant, at_home: bool) -> bool {
         let dark = self.outages.iter().any(|outage| outage.covers(departed));
-        if dark {
-            self.stats.cut += 1;
-        } else {
-            self.stats.arrived += 1;
+        match (dark, at_home) {
+            (true, _) => self.stats.cut += 1,
+            (false, false) => self.stats.astray += 1,
+            (false, true) => self.stats.arrived += 1,
         }
-        !dark
+        !dark && at_home
     }
 
     /// Goes dark: what waits in the queue and what comes is dropped, what has departed still arrives.
@@ -378,8 +381,8 @@ mod tests {
         let in_the_queue = lane.admit(1250, at(ms(0))).unwrap(); // departs at 2 ms
         lane.cut(at(us(1_500)));
         assert!(lane.admit(1250, at(ms(3))).is_none());
-        assert!(lane.on_arrival(on_the_wire.departs));
-        assert!(!lane.on_arrival(in_the_queue.departs));
+        assert!(lane.on_arrival(on_the_wire.departs, true));
+        assert!(!lane.on_arrival(in_the_queue.departs, true));
         assert_eq!((lane.stats().arrived, lane.stats().cut), (1, 2));
     }
 
@@ -388,7 +391,7 @@ mod tests {
         let mut lane = lane(Link::new(mbps(10), ms(20)));
         let flight = lane.admit(1250, at(ms(0))).unwrap();
         lane.cut(at(ms(1)));
-        assert!(lane.on_arrival(flight.departs));
+        assert!(lane.on_arrival(flight.departs, true));
     }
 
     #[test]
@@ -402,8 +405,8 @@ mod tests {
         lane.restore(at(ms(4)));
         let flight = lane.admit(1250, at(ms(4))).unwrap();
         assert_eq!(flight.departs, at(ms(5)));
-        assert!(lane.on_arrival(flight.departs));
-        assert!(!lane.on_arrival(at(ms(4))), "dark up to the instant it was restored");
+        assert!(lane.on_arrival(flight.departs, true));
+        assert!(!lane.on_arrival(at(ms(4)), true), "dark up to the instant it was restored");
     }
 
     #[test]

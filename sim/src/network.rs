@@ -1,18 +1,25 @@
 //! The wires between the client and the server, and everything that is on them.
 //!
-//! Owns the links, their addresses and the queue of datagrams in flight, ordered by time and then by sequence, so that
-//! a seed repeats a run exactly. Splits trains into datagrams and, on arrival, merges what comes at one instant into
-//! buffers as GRO does. Never looks inside a datagram.
+//! Owns the links and the queue of datagrams in flight, ordered by time and then by sequence, so that a seed repeats a
+//! run exactly. Splits trains into datagrams and, on arrival, merges what comes at one instant into buffers as GRO
+//! does. Never looks inside a datagram; whose address is whose is `wire`'s.
+
+mod attack;
+mod wire;
 
 use std::cmp::Ordering;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use braid_quic::{Ecn, Instant, LocalId, Role, RouteId, Train};
+use braid_quic::{Ecn, Fate, Instant, LocalId, Role, RouteId, Train};
 
+use self::wire::{Exit, FaceId, Wire};
 use crate::hash::Hash;
-use crate::link::{Lane, LaneStats, Link};
+use crate::link::{LaneStats, Link};
 use crate::rng::Rng;
+
+pub use self::attack::Attacker;
+pub(crate) use self::wire::Rebinding;
 
 /// The largest UDP payload of IPv4, and so the largest train and the largest merged buffer.
 pub(crate) const BUFFER_BYTES: usize = 65_507;
@@ -20,6 +27,8 @@ pub(crate) const BUFFER_BYTES: usize = 65_507;
 const SEGMENTS_MAX: usize = 64;
 /// The chance that an arrival joins the buffer before it, where it could: most do, so both ways are tested.
 const MERGE_CHANCE: f64 = 0.85;
+/// Interfaces that got another number have numbers above this; the others have those of their links.
+const RENUMBERED_MIN: u16 = 1_000;
 /// How many of the latest datagrams are remembered for those who want to replay or mutate them.
 pub(crate) const REMEMBERED_MAX: usize = 64;
 
@@ -49,7 +58,8 @@ impl Way {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) to: Role,
-    pub(crate) link: LinkId,
+    /// Where it came in and from whom, as that end sees it.
+    pub(crate) route: RouteId,
     pub(crate) bytes: Vec<u8>,
     pub(crate) segment_size: usize,
     pub(crate) ecn: Ecn,
@@ -76,21 +86,21 @@ pub(crate) struct Network {
     rng: Rng,
     digest: Hash,
     seed: u64,
+    renumbered: u16,
 }
 
-struct Wire {
-    up: Lane,
-    down: Lane,
-    at_client: RouteId,
-    at_server: RouteId,
-}
-
+#[derive(Clone)]
 struct InFlight {
     at: Instant,
     sequence: u64,
-    departed: Instant,
+    /// When it left the sender's end; `None` for an attacker's copy, which no cut of the link stops.
+    departed: Option<Instant>,
     to: Role,
     link: LinkId,
+    /// The sender's address as the receiver will see it.
+    source: FaceId,
+    /// The receiver's address that it was sent to.
+    destination: FaceId,
     ecn: Ecn,
     bytes: Vec<u8>,
 }
@@ -106,21 +116,13 @@ impl Network {
             rng: Rng::labelled(seed, "network"),
             digest: Hash::new(0),
             seed,
+            renumbered: 0,
         }
     }
 
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
         let number = self.wires.len();
-        let client_id = u16::try_from(number).expect("a world has few links");
-        let client = address([10, 0, number as u8, 1], 50_000 + client_id);
-        let server = address([192, 0, 2, 1 + link.listener as u8], 443);
-        let rng = |way| Rng::labelled(self.seed, &format!("link {number} {way}"));
-        self.wires.push(Wire {
-            up: Lane::new(link.up, rng("up")),
-            down: Lane::new(link.down, rng("down")),
-            at_client: RouteId::new(LocalId(client_id), client, server),
-            at_server: RouteId::new(LocalId(link.listener), server, client),
-        });
+        self.wires.push(Wire::new(number, link, self.seed));
         LinkId(number)
     }
 
@@ -130,38 +132,40 @@ impl Network {
 
     /// The route that runs over a link, as one end sees it.
     pub(crate) fn route(&self, link: LinkId, seen_by: Role) -> RouteId {
-        let wire = &self.wires[link.0];
-        match seen_by {
-            Role::Client => wire.at_client,
-            Role::Server => wire.at_server,
-        }
+        self.wires[link.0].route(seen_by)
     }
 
-    /// The link that a route runs over.
+    /// The link that a route runs over, or ran over before an address changed.
     pub(crate) fn link_of(&self, route: &RouteId, seen_by: Role) -> Option<LinkId> {
-        self.links().find(|&link| self.route(link, seen_by).matches(route))
+        self.links().find(|link| self.wires[link.0].knows(route, seen_by))
     }
 
     /// The link a train takes; a train that fits no link was misaddressed by its endpoint.
     pub(crate) fn link_for(&self, from: Role, train: &Train) -> Result<LinkId, String> {
-        let fits = |link: &LinkId| {
-            let route = self.route(*link, from);
-            route.local_id() == train.local_id
-                && route.remote() == train.remote
-                && train.source.is_none_or(|source| source == route.local().ip())
-        };
+        let fits = |link: &LinkId| self.wires[link.0].exit(from, train).is_some();
         self.links().find(fits).ok_or_else(|| format!("{from:?} sent to nowhere: {train:?}"))
     }
 
-    /// Puts every datagram of a train on the link.
-    pub(crate) fn send(&mut self, from: Role, link: LinkId, train: &Train, bytes: &[u8], now: Instant) {
+    /// Puts every datagram of a train on the link that `link_for` found, and tells what became of the train.
+    pub(crate) fn send(
+        &mut self,
+        from: Role,
+        link: LinkId,
+        train: &Train,
+        bytes: &[u8],
+        now: Instant,
+    ) -> Fate {
+        let wire = &self.wires[link.0];
+        let Some(Exit::To(destination)) = wire.exit(from, train) else { return Fate::Unreachable };
+        let faces = (wire.source(from), destination);
         self.digest.add_u64(now.as_nanos());
         self.digest.add_u64((link.0 as u64) << 1 | u64::from(from == Role::Server));
         for datagram in bytes[..train.bytes].chunks(train.segment_size) {
             self.digest.add_bytes(datagram);
             self.remember(from.peer(), link, datagram);
-            self.put(from, link, datagram, train.ecn, now);
+            self.put(from, link, faces, datagram, train.ecn, now);
         }
+        Fate::Sent
     }
 
     /// When the next datagram arrives.
@@ -174,17 +178,22 @@ impl Network {
         let first = self.pop_lit(now)?;
         let mut arrival = Arrival {
             to: first.to,
-            link: first.link,
+            route: self.wires[first.link.0].route_from(first.source, first.to),
             segment_size: first.bytes.len(),
             ecn: first.ecn,
             bytes: first.bytes,
         };
         let mut segments = 1;
+        let same =
+            |next: &InFlight| (next.to, next.link, next.source) == (first.to, first.link, first.source);
         while segments < SEGMENTS_MAX
-            && self.in_flight.peek().is_some_and(|next| next.at <= now && may_join(&arrival, next))
+            && self
+                .in_flight
+                .peek()
+                .is_some_and(|next| next.at <= now && same(next) && may_join(&arrival, next))
             && self.rng.chance(MERGE_CHANCE)
         {
-            let Some(next) = self.in_flight.pop().filter(|next| self.wires[next.link.0].lights(next)) else {
+            let Some(next) = self.in_flight.pop().filter(|next| lights(&mut self.wires, next)) else {
                 continue;
             };
             arrival.bytes.extend_from_slice(&next.bytes);
@@ -201,19 +210,38 @@ impl Network {
     }
 
     pub(crate) fn cut(&mut self, link: LinkId, way: Way, now: Instant) {
-        self.lane(link, way).cut(now);
+        self.wires[link.0].lane_mut(way).cut(now);
     }
 
     pub(crate) fn restore(&mut self, link: LinkId, way: Way, now: Instant) {
-        self.lane(link, way).restore(now);
+        self.wires[link.0].lane_mut(way).restore(now);
+    }
+
+    /// The server sees the client of this link under another address from now on.
+    pub(crate) fn rebind(&mut self, link: LinkId, rebinding: Rebinding) {
+        self.wires[link.0].rebind(rebinding);
+    }
+
+    /// The client's interface gets another address and `LocalId`: one that no interface ever had.
+    pub(crate) fn renumber(&mut self, link: LinkId) {
+        self.renumbered += 1;
+        self.wires[link.0].renumber(LocalId(RENUMBERED_MIN + self.renumbered));
+    }
+
+    /// The route by which datagrams from `source` reach one end of a link; what is sent back there goes nowhere.
+    pub(crate) fn stranger(&mut self, link: LinkId, victim: Role, source: SocketAddr) -> RouteId {
+        self.wires[link.0].add_stranger(victim, source);
+        let route = self.route(link, victim);
+        RouteId::new(route.local_id(), route.local(), source)
+    }
+
+    /// Someone begins to copy datagrams of a link.
+    pub(crate) fn attack(&mut self, link: LinkId, attacker: Attacker) {
+        self.wires[link.0].attack(attacker);
     }
 
     pub(crate) fn stats(&self, link: LinkId, way: Way) -> LaneStats {
-        let wire = &self.wires[link.0];
-        match way {
-            Way::Up => wire.up.stats(),
-            Way::Down => wire.down.stats(),
-        }
+        self.wires[link.0].lane(way).stats()
     }
 
     /// The latest datagrams sent, oldest first.
@@ -226,35 +254,56 @@ impl Network {
         self.digest.finish()
     }
 
-    fn lane(&mut self, link: LinkId, way: Way) -> &mut Lane {
+    /// One datagram onto one lane, `faces` being its source and its destination.
+    fn put(
+        &mut self,
+        from: Role,
+        link: LinkId,
+        faces: (FaceId, FaceId),
+        datagram: &[u8],
+        ecn: Ecn,
+        now: Instant,
+    ) {
+        let way = Way::from_sender(from);
         let wire = &mut self.wires[link.0];
-        match way {
-            Way::Up => &mut wire.up,
-            Way::Down => &mut wire.down,
+        let flight = wire.lane_mut(way).admit(datagram.len() as u64, now);
+        let (source, destination) = faces;
+        let (sequence, to, bytes) = (0, from.peer(), Vec::new());
+        let original =
+            InFlight { at: now, sequence, departed: None, to, link, source, destination, ecn, bytes };
+        if let Some(attack) = wire.attack_on(way) {
+            let arrives = flight.map_or(now, |flight| flight.arrives);
+            if let Some((at, source)) = attack.copy(now, arrives) {
+                self.launch(InFlight { at, source, ..original.clone() }, datagram, false);
+            }
+        }
+        let Some(flight) = flight else { return };
+        for (index, at) in [Some(flight.arrives), flight.again].into_iter().flatten().enumerate() {
+            let departed = Some(flight.departs);
+            self.launch(
+                InFlight { at, departed, ..original.clone() },
+                datagram,
+                flight.corrupt && index == 0,
+            );
         }
     }
 
-    /// One datagram onto one lane.
-    fn put(&mut self, from: Role, link: LinkId, datagram: &[u8], ecn: Ecn, now: Instant) {
-        let lane = self.lane(link, Way::from_sender(from));
-        let Some(flight) = lane.admit(datagram.len() as u64, now) else { return };
-        for (index, at) in [Some(flight.arrives), flight.again].into_iter().flatten().enumerate() {
-            let mut bytes = self.spare.pop().unwrap_or_default();
-            bytes.extend_from_slice(datagram);
-            if flight.corrupt && index == 0 {
-                flip_bits(&mut bytes, &mut self.rng);
-            }
-            self.sequence += 1;
-            let (sequence, departed, to) = (self.sequence, flight.departs, from.peer());
-            self.in_flight.push(InFlight { at, sequence, departed, to, link, ecn, bytes });
+    fn launch(&mut self, mut flight: InFlight, datagram: &[u8], corrupt: bool) {
+        flight.bytes = self.spare.pop().unwrap_or_default();
+        flight.bytes.extend_from_slice(datagram);
+        if corrupt {
+            flip_bits(&mut flight.bytes, &mut self.rng);
         }
+        self.sequence += 1;
+        flight.sequence = self.sequence;
+        self.in_flight.push(flight);
     }
 
     /// The next datagram due that no cut has swallowed.
     fn pop_lit(&mut self, now: Instant) -> Option<InFlight> {
         while self.in_flight.peek().is_some_and(|next| next.at <= now) {
             let next = self.in_flight.pop()?;
-            if self.wires[next.link.0].lights(&next) {
+            if lights(&mut self.wires, &next) {
                 return Some(next);
             }
             self.give_back(next.bytes);
@@ -274,18 +323,20 @@ impl Network {
     }
 }
 
-impl Wire {
-    fn lights(&mut self, datagram: &InFlight) -> bool {
-        match datagram.to {
-            Role::Server => self.up.on_arrival(datagram.departed),
-            Role::Client => self.down.on_arrival(datagram.departed),
-        }
+/// Does a datagram reach its end? Not if its way was dark when it departed, nor if its address leads nowhere now.
+fn lights(wires: &mut [Wire], datagram: &InFlight) -> bool {
+    let wire = &mut wires[datagram.link.0];
+    let at_home = wire.leads_home(datagram.to, datagram.destination);
+    let lane = wire.lane_mut(Way::from_sender(datagram.to.peer()));
+    match datagram.departed {
+        Some(departed) => lane.on_arrival(departed, at_home),
+        None => at_home,
     }
 }
 
 /// May this datagram become the next segment of a buffer? Only the last segment may be shorter than the first.
 fn may_join(arrival: &Arrival, next: &InFlight) -> bool {
-    (arrival.to, arrival.link, arrival.ecn) == (next.to, next.link, next.ecn)
+    arrival.ecn == next.ecn
         && next.bytes.len() <= arrival.segment_size
         && arrival.bytes.len().is_multiple_of(arrival.segment_size)
         && arrival.bytes.len() + next.bytes.len() <= BUFFER_BYTES
@@ -297,10 +348,6 @@ fn flip_bits(bytes: &mut [u8], rng: &mut Rng) {
         let bit = rng.below(bytes.len() as u64 * 8) as usize;
         bytes[bit / 8] ^= 1 << (bit % 8);
     }
-}
-
-fn address(ip: [u8; 4], port: u16) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), port)
 }
 
 // The heap gives the greatest first, so the earliest datagram is the greatest.
@@ -324,5 +371,7 @@ impl PartialEq for InFlight {
 
 impl Eq for InFlight {}
 
+#[cfg(test)]
+mod address_tests;
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,16 @@ use std::collections::BTreeMap;
 use braid_quic::{Instant, Role};
 
 use super::apps::Wish;
-use crate::network::{LinkId, Way};
+use crate::network::{Attacker, LinkId, Rebinding, Way};
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Cut(LinkId, Way),
     Restore(LinkId, Way),
+    Rebind(LinkId, Rebinding),
+    Renumber(LinkId),
+    Attack(LinkId, Attacker),
     Transfer(Wish),
     OpenPath(LinkId),
     AbandonPath(Role, LinkId),

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use braid_quic::{
     CloseReason, ConnectionGuard, ConnectionKey, ConnectionStats, Endpoint, Event, Fate, Instant, Outbox,
-    PathId, PathStage, PathStats, Received, Role, Train, TrainTag, Transmitted,
+    PathId, PathStage, PathStats, Received, Role, RouteId, Train, TrainTag, Transmitted,
 };
 
 use super::apps::{ClientApp, ServerApp};
 use super::ledger::Ledger;
 use super::report::EndReport;
 use super::watch::Watch;
-use crate::network::{Arrival, BUFFER_BYTES, LinkId, Network};
+use crate::network::{Arrival, BUFFER_BYTES, Network};
 
 /// An endpoint that is not quiet after this many rounds at one instant never will be.
 const ROUNDS_MAX: u32 = 10_000;
@@ -62,7 +62,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(endpoint: Endpoint, app: App, manners: Manners, links: usize) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, app: App, manners: Manners) -> Self {
         let role = match app {
             App::Client(_) => Role::Client,
             App::Server(_) => Role::Server,
@@ -72,7 +72,7 @@ impl Host {
             endpoint,
             app,
             manners,
-            watch: Watch::new(role, links),
+            watch: Watch::new(role),
             buffer: vec![0; BUFFER_BYTES],
             key: None,
             closed: None,
@@ -131,11 +131,11 @@ impl Host {
     }
 
     /// Hands a buffer to the endpoint.
-    pub(crate) fn receive(&mut self, arrival: &mut Arrival, network: &Network, now: Instant) {
-        self.watch.on_received(arrival.link, &arrival.bytes, arrival.segment_size);
-        let route = network.route(arrival.link, self.role);
-        let Arrival { bytes, segment_size, ecn, .. } = arrival;
-        self.endpoint.receive(Received { bytes, segment_size: *segment_size, route, ecn: *ecn }, now);
+    pub(crate) fn receive(&mut self, arrival: &mut Arrival, now: Instant) {
+        self.watch.on_received(arrival.route, &arrival.bytes, arrival.segment_size);
+        let Arrival { route, bytes, segment_size, ecn, .. } = arrival;
+        let (route, segment_size, ecn) = (*route, *segment_size, *ecn);
+        self.endpoint.receive(Received { bytes, segment_size, route, ecn }, now);
     }
 
     /// One visit: deadline, events, transmit, until the endpoint is quiet; then the checks.
@@ -151,7 +151,7 @@ impl Host {
             if self.endpoint.deadline().is_some_and(|at| at <= now) {
                 self.endpoint.on_deadline(now);
             }
-            self.take_events(network, ledger, now)?;
+            self.take_events(ledger, now)?;
             let quiet = self.transmit(network, &mut trains_left, now)?;
             if self.socket_ready_at.is_some() || quiet {
                 return self.check(now);
@@ -180,9 +180,9 @@ impl Host {
         }
     }
 
-    fn take_events(&mut self, network: &Network, ledger: &mut Ledger, now: Instant) -> Result<(), String> {
+    fn take_events(&mut self, ledger: &mut Ledger, now: Instant) -> Result<(), String> {
         while let Some((key, event)) = self.endpoint.next_event() {
-            self.on_event(key, &event, network, ledger, now)?;
+            self.on_event(key, &event, ledger, now)?;
         }
         let wants_turn = matches!(&self.app, App::Client(app) if app.wants_turn());
         if wants_turn && self.is_open() {
@@ -200,7 +200,6 @@ impl Host {
         &mut self,
         key: ConnectionKey,
         event: &Event,
-        network: &Network,
         ledger: &mut Ledger,
         now: Instant,
     ) -> Result<(), String> {
@@ -210,7 +209,7 @@ impl Host {
                 self.abandoned_any = true;
                 self.note_paths(now);
             }
-            Event::PathValidated(path) => self.on_validated(key, *path, network, now),
+            Event::PathValidated(path) => self.on_validated(key, *path, now),
             Event::Closed(reason) => {
                 self.note_paths(now);
                 if self.key == Some(key) {
@@ -231,10 +230,10 @@ impl Host {
         if self.manners.forgery { Ok(()) } else { outcome }
     }
 
-    fn on_validated(&mut self, key: ConnectionKey, path: PathId, network: &Network, now: Instant) {
+    fn on_validated(&mut self, key: ConnectionKey, path: PathId, now: Instant) {
         let stats = self.endpoint.connection(key, now).and_then(|connection| connection.path_stats(path));
-        if let Some(link) = stats.and_then(|stats| network.link_of(&stats.route, self.role)) {
-            self.watch.on_proven(link);
+        if let Some(stats) = stats {
+            self.watch.on_proven(stats.route);
         }
     }
 
@@ -245,7 +244,7 @@ impl Host {
         trains_left: &mut usize,
         now: Instant,
     ) -> Result<bool, String> {
-        self.silence_leaving_paths(network, now);
+        self.silence_leaving_paths(now);
         let mut port = Port {
             network,
             watch: &mut self.watch,
@@ -273,21 +272,22 @@ impl Host {
         Ok(quiet)
     }
 
-    /// Tells the watch which links carry only paths that are leaving.
-    fn silence_leaving_paths(&mut self, network: &Network, now: Instant) {
+    /// Tells the watch which routes carry only paths that are leaving.
+    fn silence_leaving_paths(&mut self, now: Instant) {
         if !self.abandoned_any {
             return;
         }
-        let role = self.role;
         let mut stages = Vec::new();
         if let Some(connection) = self.connection(now) {
             for path in connection.paths() {
                 let Some(stats) = connection.path_stats(path) else { continue };
-                stages.push((network.link_of(&stats.route, role), stats.stage == PathStage::Leaving));
+                stages.push((stats.route, stats.stage == PathStage::Leaving));
             }
         }
-        let any = |link: LinkId, leaving: bool| stages.contains(&(Some(link), leaving));
-        self.watch.silence(|link| any(link, true) && !any(link, false));
+        let any = |route: &RouteId, leaving: bool| {
+            stages.iter().any(|(of, stage)| *stage == leaving && of.matches(route))
+        };
+        self.watch.silence(|route| any(route, true) && !any(route, false));
     }
 
     fn check(&mut self, now: Instant) -> Result<(), String> {
@@ -342,16 +342,33 @@ impl Outbox for Port<'_> {
     fn send(&mut self, train: Train) {
         *self.trains_left -= 1;
         self.sent += 1;
-        let watched = self
-            .network
-            .link_for(self.role, &train)
-            .and_then(|link| self.watch.on_train(link, &train, self.buffer).map(|()| link));
-        match watched {
-            Ok(link) => self.network.send(self.role, link, &train, self.buffer, self.now),
-            Err(violation) => self.violation = self.violation.take().or(Some(violation)),
+        let fate = match self.hand_over(&train) {
+            Ok(fate) => fate,
+            Err(violation) => {
+                self.violation.get_or_insert(violation);
+                return;
+            }
+        };
+        if fate != Fate::Sent {
+            self.fates.push((train.tag, fate));
+            return;
         }
         if !self.segmentation && train.bytes > train.segment_size {
             self.fates.push((train.tag, Fate::NoSegmentation));
         }
+    }
+}
+
+impl Port<'_> {
+    /// Puts a train on its link, under the eyes of the watch.
+    fn hand_over(&mut self, train: &Train) -> Result<Fate, String> {
+        let link = self.network.link_for(self.role, train)?;
+        let local = self.network.route(link, self.role).local();
+        let route = RouteId::new(train.local_id, local, train.remote);
+        let fate = self.network.send(self.role, link, train, self.buffer, self.now);
+        if fate == Fate::Sent {
+            self.watch.on_train(route, train, self.buffer)?;
+        }
+        Ok(fate)
     }
 }

@@ -200,7 +200,7 @@ impl World {
         let Some(ends) = &mut self.ends else { return touched };
         while let Some(mut arrival) = self.network.take_arrival(self.now) {
             touched[usize::from(arrival.to == Role::Server)] = true;
-            ends.end(arrival.to).receive(&mut arrival, &self.network, self.now);
+            ends.end(arrival.to).receive(&mut arrival, self.now);
             self.network.give_back(arrival.bytes);
         }
         touched
@@ -232,6 +232,9 @@ impl World {
         match action {
             Action::Cut(link, way) => self.network.cut(link, way, now),
             Action::Restore(link, way) => self.network.restore(link, way, now),
+            Action::Rebind(link, rebinding) => self.network.rebind(link, rebinding),
+            Action::Renumber(link) => self.network.renumber(link),
+            Action::Attack(link, attacker) => self.network.attack(link, attacker),
             Action::Transfer(wish) => self.client_app()?.wish(wish),
             Action::OpenPath(link) => {
                 let route = self.network.route(link, Role::Client);
@@ -288,13 +291,8 @@ impl World {
             app.open_link(link, self.network.route(link, Role::Client));
         }
         let setup = &self.setup;
-        let mut client = Host::new(self.endpoint(Role::Client), App::Client(app), setup.manners, links.len());
-        let server = Host::new(
-            self.endpoint(Role::Server),
-            App::Server(ServerApp::default()),
-            setup.manners,
-            links.len(),
-        );
+        let mut client = Host::new(self.endpoint(Role::Client), App::Client(app), setup.manners);
+        let server = Host::new(self.endpoint(Role::Server), App::Server(ServerApp::default()), setup.manners);
         let config = ClientConfig { tls: self.client_tls(), transport: Arc::new(setup.client.clone()) };
         let route = self.network.route(first, Role::Client);
         let key = client

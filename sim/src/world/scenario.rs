@@ -2,16 +2,17 @@
 //!
 //! Owns the settings of a world and the methods that change them. Runs nothing (`world` does).
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use braid_quic::{Endpoint, PathStats, Role, TransportConfig};
+use braid_quic::{Endpoint, PathStats, Role, RouteId, TransportConfig};
 
 use super::agenda::Action;
 use super::apps::Wish;
 use super::host::Manners;
 use super::{START, World};
 use crate::link::Link;
-use crate::network::{Arrival, LinkId, Remembered, Way};
+use crate::network::{Arrival, Attacker, LinkId, Rebinding, Remembered, Way};
 use crate::provider::{Hello, Protection};
 use crate::units::Rate;
 
@@ -175,12 +176,22 @@ impl World {
 
     /// Hands a datagram to one end at once, as if it came over the link. Between this and `serve` the end has no turn.
     pub fn inject(&mut self, to: Role, link: LinkId, bytes: Vec<u8>) {
+        self.inject_by(to, self.network.route(link, to), bytes);
+    }
+
+    /// The same from any address: what somebody off the path can do who saw or guessed a datagram.
+    pub fn inject_from(&mut self, source: SocketAddr, to: Role, link: LinkId, bytes: Vec<u8>) {
+        let route = self.network.stranger(link, to, source);
+        self.inject_by(to, route, bytes);
+    }
+
+    fn inject_by(&mut self, to: Role, route: RouteId, bytes: Vec<u8>) {
         let now = self.now;
         self.start();
         let Some(ends) = &mut self.ends else { return };
         let mut arrival =
-            Arrival { to, link, segment_size: bytes.len().max(1), bytes, ecn: braid_quic::Ecn::NotEct };
-        ends.end(to).receive(&mut arrival, &self.network, now);
+            Arrival { to, route, segment_size: bytes.len().max(1), bytes, ecn: braid_quic::Ecn::NotEct };
+        ends.end(to).receive(&mut arrival, now);
         self.network.give_back(arrival.bytes);
     }
 
@@ -241,6 +252,32 @@ impl At<'_> {
     /// Both directions of a link work again.
     pub fn restore(self, link: LinkId) -> Self {
         self.plan(Action::Restore(link, Way::Up)).plan(Action::Restore(link, Way::Down))
+    }
+
+    /// A NAT gives the client of a link another port; what the server sends to the old one is lost.
+    pub fn rebind(self, link: LinkId) -> Self {
+        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: false }))
+    }
+
+    /// The same with another IP address and port.
+    pub fn rebind_ip(self, link: LinkId) -> Self {
+        self.plan(Action::Rebind(link, Rebinding { ip: true, both_ways: false }))
+    }
+
+    /// Another port, but what the server sends to the old one still arrives.
+    pub fn rebind_both_ways(self, link: LinkId) -> Self {
+        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: true }))
+    }
+
+    /// The client's interface at a link gets another address and `LocalId`: what is sent from or to the old address is
+    /// lost, the former with `Fate::Unreachable`. The client is not told; what it receives comes in at the new one.
+    pub fn renumber(self, link: LinkId) -> Self {
+        self.plan(Action::Renumber(link))
+    }
+
+    /// Someone begins to copy datagrams of a link; whoever did so before in that direction stops.
+    pub fn attack(self, link: LinkId, attacker: Attacker) -> Self {
+        self.plan(Action::Attack(link, attacker))
     }
 
     /// The client asks for `bytes` on a new stream.

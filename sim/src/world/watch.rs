@@ -5,9 +5,9 @@
 //! endpoint is checked by its own `audit`.
 
 use braid_quic::cid::CID_LEN;
-use braid_quic::{Role, Train};
+use braid_quic::{Role, RouteId, Train};
 
-use crate::network::{BUFFER_BYTES, LinkId};
+use crate::network::BUFFER_BYTES;
 
 /// RFC 9000 §8: before validation, at most this many times the bytes received.
 const AMPLIFICATION: u64 = 3;
@@ -20,67 +20,87 @@ const LONG: u8 = 0x80;
 #[derive(Debug)]
 pub(crate) struct Watch {
     role: Role,
-    links: Vec<LinkWatch>,
+    /// One for each route that anything came or went by, latest last.
+    places: Vec<Place>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct LinkWatch {
+/// What is known of one route: its far address may be another one tomorrow, and then must prove itself again.
+#[derive(Clone, Debug)]
+struct Place {
+    route: RouteId,
     received_bytes: u64,
     sent_bytes: u64,
     proven: bool,
     silent: bool,
-    /// Connection IDs that short-header packets carried to the far end of this link.
+    /// Connection IDs that short-header packets carried to the far end of this route.
     used_ids: Vec<[u8; CID_LEN]>,
 }
 
 impl Watch {
-    pub(crate) fn new(role: Role, links: usize) -> Self {
-        Self { role, links: vec![LinkWatch::default(); links] }
+    pub(crate) fn new(role: Role) -> Self {
+        Self { role, places: Vec::new() }
     }
 
     /// A buffer of datagrams arrived.
-    pub(crate) fn on_received(&mut self, link: LinkId, bytes: &[u8], segment_size: usize) {
-        let watch = &mut self.links[link.0];
-        watch.received_bytes += bytes.len() as u64;
+    pub(crate) fn on_received(&mut self, route: RouteId, bytes: &[u8], segment_size: usize) {
+        let role = self.role;
+        let place = self.place(route);
+        place.received_bytes += bytes.len() as u64;
         // Only who received our Initial packets can protect a Handshake packet (RFC 9000 §8.1).
-        if !watch.proven && self.role == Role::Server {
-            watch.proven = bytes.chunks(segment_size.max(1)).any(holds_handshake_packet);
+        if !place.proven && role == Role::Server {
+            place.proven = bytes.chunks(segment_size.max(1)).any(holds_handshake_packet);
         }
     }
 
-    /// The endpoint says that the address at the far end of `link` is validated.
-    pub(crate) fn on_proven(&mut self, link: LinkId) {
-        self.links[link.0].proven = true;
+    /// The endpoint says that the address at the far end of `route` is validated.
+    pub(crate) fn on_proven(&mut self, route: RouteId) {
+        self.place(route).proven = true;
     }
 
-    /// From now on nothing may leave on the links for which `is_silent` holds.
-    pub(crate) fn silence(&mut self, is_silent: impl Fn(LinkId) -> bool) {
-        for (number, link) in self.links.iter_mut().enumerate() {
-            link.silent = is_silent(LinkId(number));
+    /// From now on nothing may leave by the routes for which `is_silent` holds.
+    pub(crate) fn silence(&mut self, is_silent: impl Fn(&RouteId) -> bool) {
+        for place in &mut self.places {
+            place.silent = is_silent(&place.route);
         }
     }
 
     /// A train leaves, and `bytes` begins with what it holds.
-    pub(crate) fn on_train(&mut self, link: LinkId, train: &Train, bytes: &[u8]) -> Result<(), String> {
+    pub(crate) fn on_train(&mut self, route: RouteId, train: &Train, bytes: &[u8]) -> Result<(), String> {
         well_formed(train.bytes, train.segment_size)?;
-        let (role, number) = (self.role, link.0);
-        let watch = &mut self.links[number];
+        let role = self.role;
+        let place = self.place(route);
         for id in bytes[..train.bytes].chunks(train.segment_size).filter_map(short_packet_id) {
-            match watch.used_ids.contains(&id) {
-                true if watch.silent => {
-                    return Err(format!("{role:?} sent on link {number}, whose path is leaving: {train:?}"));
+            match place.used_ids.contains(&id) {
+                true if place.silent => {
+                    return Err(format!("{role:?} sent on a route whose path is leaving: {train:?}"));
                 }
                 // An endpoint may answer what fits no connection: by a stateless reset, to an ID never used here.
-                false if !watch.silent => watch.used_ids.push(id),
+                false if !place.silent => place.used_ids.push(id),
                 _ => {}
             }
         }
-        watch.sent_bytes += train.bytes as u64;
-        let (sent, received) = (watch.sent_bytes, watch.received_bytes);
-        if role == Role::Server && !watch.proven && sent > AMPLIFICATION * received {
-            return Err(format!("amplification on link {number}: {sent} bytes sent for {received} received"));
+        place.sent_bytes += train.bytes as u64;
+        let (sent, received) = (place.sent_bytes, place.received_bytes);
+        if role == Role::Server && !place.proven && sent > AMPLIFICATION * received {
+            let remote = route.remote();
+            return Err(format!("amplification to {remote}: {sent} bytes sent for {received} received"));
         }
         Ok(())
+    }
+
+    fn place(&mut self, route: RouteId) -> &mut Place {
+        let known = self.places.iter().rposition(|place| place.route == route);
+        let at = known.unwrap_or_else(|| {
+            self.places.push(Place::new(route));
+            self.places.len() - 1
+        });
+        &mut self.places[at]
+    }
+}
+
+impl Place {
+    fn new(route: RouteId) -> Self {
+        Self { route, received_bytes: 0, sent_bytes: 0, proven: false, silent: false, used_ids: Vec::new() }
     }
 }
 
@@ -148,7 +168,10 @@ mod tests {
 
     use super::*;
 
-    const LINK: LinkId = LinkId(0);
+    /// The route to a client with this port.
+    fn to(port: u16) -> RouteId {
+        RouteId::new(LocalId(0), "192.0.2.1:443".parse().unwrap(), ([10, 0, 0, 1], port).into())
+    }
 
     fn train(bytes: usize) -> Train {
         let remote: SocketAddr = "10.0.0.1:5".parse().unwrap();
@@ -165,8 +188,8 @@ mod tests {
     }
 
     /// Sends a train of short-header packets to one connection ID.
-    fn send(watch: &mut Watch, link: LinkId, bytes: usize) -> Result<(), String> {
-        watch.on_train(link, &train(bytes), &vec![7; bytes])
+    fn send(watch: &mut Watch, route: RouteId, bytes: usize) -> Result<(), String> {
+        watch.on_train(route, &train(bytes), &vec![7; bytes])
     }
 
     /// A long-header packet of type `kind` with empty connection IDs and `body` octets after its length.
@@ -182,21 +205,21 @@ mod tests {
 
     #[test]
     fn a_server_may_send_three_times_what_it_received_and_not_one_byte_more() {
-        let mut watch = Watch::new(Role::Server, 1);
-        watch.on_received(LINK, &[0x40; 1_200], 1_200);
-        assert_eq!(send(&mut watch, LINK, 3_600), Ok(()));
-        assert!(send(&mut watch, LINK, 1).unwrap_err().contains("amplification"));
+        let mut watch = Watch::new(Role::Server);
+        watch.on_received(to(5), &[0x40; 1_200], 1_200);
+        assert_eq!(send(&mut watch, to(5), 3_600), Ok(()));
+        assert!(send(&mut watch, to(5), 1).unwrap_err().contains("amplification"));
     }
 
     #[test]
     fn a_handshake_packet_or_the_endpoints_word_lifts_the_limit() {
         let mut coalesced = long_packet(0, 30);
         coalesced.extend(long_packet(2, 30));
-        let mut watch = Watch::new(Role::Server, 2);
-        watch.on_received(LINK, &coalesced, coalesced.len());
-        assert_eq!(send(&mut watch, LINK, 60_000), Ok(()));
-        watch.on_proven(LinkId(1));
-        assert_eq!(send(&mut watch, LinkId(1), 60_000), Ok(()));
+        let mut watch = Watch::new(Role::Server);
+        watch.on_received(to(5), &coalesced, coalesced.len());
+        assert_eq!(send(&mut watch, to(5), 60_000), Ok(()));
+        watch.on_proven(to(6));
+        assert_eq!(send(&mut watch, to(6), 60_000), Ok(()));
     }
 
     #[test]
@@ -215,36 +238,36 @@ mod tests {
     fn the_second_segment_of_a_buffer_counts_too() {
         let mut bytes = long_packet(0, 38); // 47 octets
         bytes.extend(long_packet(2, 38)); // 46 octets
-        let mut watch = Watch::new(Role::Server, 1);
-        watch.on_received(LINK, &bytes, 47);
-        assert_eq!(send(&mut watch, LINK, 60_000), Ok(()));
+        let mut watch = Watch::new(Role::Server);
+        watch.on_received(to(5), &bytes, 47);
+        assert_eq!(send(&mut watch, to(5), 60_000), Ok(()));
     }
 
     #[test]
     fn a_client_is_not_limited() {
-        let mut watch = Watch::new(Role::Client, 1);
-        assert_eq!(send(&mut watch, LINK, 60_000), Ok(()));
+        let mut watch = Watch::new(Role::Client);
+        assert_eq!(send(&mut watch, to(5), 60_000), Ok(()));
     }
 
     #[test]
     fn nothing_may_leave_on_a_silent_link() {
-        let mut watch = Watch::new(Role::Client, 2);
-        assert_eq!(send(&mut watch, LINK, 30), Ok(()));
-        watch.silence(|link| link == LINK);
-        assert!(send(&mut watch, LINK, 30).unwrap_err().contains("leaving"));
-        assert_eq!(send(&mut watch, LinkId(1), 30), Ok(()));
+        let mut watch = Watch::new(Role::Client);
+        assert_eq!(send(&mut watch, to(5), 30), Ok(()));
+        watch.silence(|route| *route == to(5));
+        assert!(send(&mut watch, to(5), 30).unwrap_err().contains("leaving"));
+        assert_eq!(send(&mut watch, to(6), 30), Ok(()));
         watch.silence(|_| false);
-        assert_eq!(send(&mut watch, LINK, 30), Ok(()));
+        assert_eq!(send(&mut watch, to(5), 30), Ok(()));
     }
 
     #[test]
     fn a_stateless_reset_may_leave_on_a_silent_link() {
-        let mut watch = Watch::new(Role::Server, 1);
-        watch.on_proven(LINK);
-        assert_eq!(send(&mut watch, LINK, 30), Ok(()));
+        let mut watch = Watch::new(Role::Server);
+        watch.on_proven(to(5));
+        assert_eq!(send(&mut watch, to(5), 30), Ok(()));
         watch.silence(|_| true);
-        assert_eq!(watch.on_train(LINK, &train(30), &[0x41; 30]), Ok(()));
-        assert!(send(&mut watch, LINK, 30).is_err());
+        assert_eq!(watch.on_train(to(5), &train(30), &[0x41; 30]), Ok(()));
+        assert!(send(&mut watch, to(5), 30).is_err());
     }
 
     #[test]
