@@ -48,7 +48,7 @@ pub(crate) enum Origin {
 /// What an answer to a challenge proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// The peer is there; whether full-sized datagrams get there is asked next.
+    /// The peer is there, but a new path opens only once full-sized datagrams got there; or it is no news.
     Address,
     /// The path may be used.
     Opened,
@@ -242,14 +242,19 @@ impl Path {
             return None;
         }
         let running = self.running.as_deref_mut()?;
+        let news = !running.route.is_validated();
         if let Some(answer) = running.route.on_response(data, now) {
             running.route.rtt.on_initial_hint(answer.span);
-            if !answer.padded {
-                return Some(Proof::Address);
-            }
-            let opened = self.open_if_probing();
+            let opened = answer.padded && self.open_if_probing();
             self.forget_former_if_settled(turn);
-            return Some(if opened { Proof::Opened } else { Proof::Moved });
+            let moved = news && !matches!(self.stage(), Stage::Probing);
+            return Some(if opened {
+                Proof::Opened
+            } else if moved {
+                Proof::Moved
+            } else {
+                Proof::Address
+            });
         }
         if running.detours.former.as_mut().is_some_and(|it| it.on_response(data, now).is_some()) {
             self.forget_former_if_settled(turn);

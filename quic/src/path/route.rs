@@ -148,7 +148,8 @@ impl Route {
         self.face.challenge = None;
     }
 
-    /// The peer answered a challenge; what that shows, if it was one of this route, whose address is proven now.
+    /// The peer answered a challenge; what that shows, if it was one of this route. Its address is proven now; that full
+    /// datagrams get there may have to be asked yet.
     pub(crate) fn on_response(&mut self, data: [u8; 8], now: Instant) -> Option<Answer> {
         let challenge = self.face.challenge.as_mut()?;
         let answer = challenge.on_response(data, now)?;
