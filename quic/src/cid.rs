@@ -159,9 +159,9 @@ impl CidTable {
         self.tokens.get(tail).copied()
     }
 
-    /// Connection IDs registered, for audits.
-    pub(crate) fn len(&self) -> usize {
-        self.owners.len()
+    /// Connection IDs registered, and reset tokens listened for; for audits.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        (self.owners.len(), self.tokens.len())
     }
 
     fn draw(&self, rng: &mut Rng) -> Cid {
@@ -192,7 +192,7 @@ mod tests {
             assert_eq!(Shard::from_octet(shard_octet(&[9; 16], &cid).unwrap()), shard);
             assert_eq!(table.owner(&cid), Some(OWNER));
         }
-        assert_eq!(table.len(), 1000);
+        assert_eq!(table.sizes().0, 1000);
     }
 
     #[test]

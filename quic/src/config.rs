@@ -79,6 +79,11 @@ pub struct TransportConfig {
     pub handshake_timeout: Duration,
     /// Send a PING after this much silence; `None` for never.
     pub keep_alive: Option<Duration>,
+    /// Send a PING on each path after this much silence there; `None` for never (MP-302: not recommended unless a
+    /// middlebox forgets idle flows).
+    pub path_keep_alive: Option<Duration>,
+    /// Silence after which a path is abandoned while another one is usable; `None` for never (MP-301).
+    pub path_idle_timeout: Option<Duration>,
     /// How many paths may be open at once. 1 switches the multipath extension off.
     pub max_paths: u32,
     /// UDP payload of full-sized packets in bytes, 1200 to 65,507 (no path MTU discovery yet).
@@ -117,6 +122,8 @@ impl Default for TransportConfig {
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             keep_alive: None,
+            path_keep_alive: None,
+            path_idle_timeout: None,
             max_paths: 8,
             datagram_size: 1200,
             train_packets_max: 64,
@@ -134,6 +141,19 @@ impl Default for TransportConfig {
             rtt_distribution: false,
         }
     }
+}
+
+/// Settings of one path, where they differ from the connection's.
+#[derive(Clone, Debug, Default)]
+pub struct PathOptions {
+    /// Advise the peer from the start to use the path only when no other is usable, and do so ourselves (MP-140).
+    pub backup: bool,
+    /// Instead of `TransportConfig::path_keep_alive`; zero for never.
+    pub keep_alive: Option<Duration>,
+    /// Instead of `TransportConfig::path_idle_timeout`; zero for never.
+    pub idle_timeout: Option<Duration>,
+    /// Instead of `TransportConfig::congestion`.
+    pub congestion: Option<CongestionKind>,
 }
 
 /// What a client decides for one connection it makes.

@@ -2,6 +2,7 @@
 
 use crate::error::{CloseReason, PathErrorCode};
 use crate::id::{PathId, StreamId};
+use crate::stats::PathStats;
 
 /// Something the application may want to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Event {
     },
     /// `open_stream`, refused before for lack of credit, would work now.
     StreamsAvailable,
-    /// The peer opened a path; it is being validated.
+    /// A path was opened, by us or by the peer; it is being validated.
     PathOpened(PathId),
     /// A path was validated: data may flow. After `PathMigrated` it says that the new address is proven.
     PathValidated(PathId),
@@ -53,8 +54,12 @@ pub enum Event {
         /// Whether the peer said it first.
         by_peer: bool,
     },
-    /// The last state of an abandoned path is gone.
-    PathClosed(PathId),
+    /// The last state of an abandoned path is gone; every path that was opened ends in one of these, unless the connection
+    /// ends first.
+    PathClosed {
+        /// Its final numbers.
+        stats: Box<PathStats>,
+    },
     /// The peer's advice for a path changed (MP-140): `true` for backup.
     PathStatus {
         /// The path.

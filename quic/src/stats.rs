@@ -39,8 +39,10 @@ pub struct PathStats {
     pub route: RouteId,
     /// Where in its life it is.
     pub stage: PathStage,
-    /// The peer advises to use it only as a backup.
+    /// It carries data only when no other path can: the peer's advice, or our own wish where the peer gave none (MP-141).
     pub backup: bool,
+    /// We advise the peer to use it only as a backup.
+    pub backup_by_us: bool,
     /// Packets sent.
     pub packets_sent: u64,
     /// Packets received and opened.

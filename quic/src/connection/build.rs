@@ -237,6 +237,8 @@ impl Connection {
         let path = self.paths.get_mut(id)?;
         path.counters.packets_sent += packets as u64;
         path.counters.bytes_sent += bytes as u64;
+        self.stats.packets_sent += packets as u64;
+        self.stats.bytes_sent += bytes as u64;
         let route = &mut path.running_mut()?.route;
         route.on_sent(bytes as u64, in_flight_bytes, last_number, turn.now);
         let route = route.id();
@@ -249,6 +251,8 @@ impl Connection {
         let path = self.paths.get_mut(id)?;
         path.counters.packets_sent += 1;
         path.counters.bytes_sent += written.bytes as u64;
+        self.stats.packets_sent += 1;
+        self.stats.bytes_sent += written.bytes as u64;
         let route = match path.running_mut()?.route_via(via) {
             Some(route) => {
                 route.on_sent_aside(written.bytes as u64);
@@ -323,6 +327,7 @@ impl Connection {
         running.space.on_sent(departure, &self.scratch.receipts);
         if eliciting {
             running.space.acks.on_eliciting_sent();
+            running.upkeep.on_sent(turn.now);
             self.idle.on_sent(turn.now);
         }
         for id in abandoned {

@@ -18,6 +18,9 @@ use crate::turn::Turn;
 /// A path may stay suspect for this long before it is given up, or as long as the idle timeout, if that is shorter.
 const SUSPECT_MAX: Duration = Duration::from_secs(30);
 
+/// Where all paths are suspect, one that is silent while others are heard is given up after this time at the earliest.
+const OUTLIVED_MIN: Duration = Duration::from_secs(1);
+
 /// Silence after which a sender that waits for credit sends a PING.
 const STARVED_PING_AFTER: Duration = Duration::from_secs(1);
 
@@ -86,8 +89,11 @@ impl Connection {
 
     /// Paths that both ends gave up and that left nothing behind.
     pub(super) fn forget_finished(&mut self, turn: &mut Turn<'_>) {
-        for id in self.paths.forget_finished(turn) {
-            self.announce(Event::PathClosed(id));
+        for path in self.paths.forget_finished(turn) {
+            self.gone.add(&path.counters);
+            if let Some(stats) = path.stats() {
+                self.announce(Event::PathClosed { stats: Box::new(stats) });
+            }
         }
     }
 
@@ -197,6 +203,14 @@ impl Connection {
                 }
             }
             Alarm::Validation => return self.on_validation_alarm(turn, id),
+            Alarm::KeepAlive => {
+                if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+                    running.ask_for_ping();
+                }
+            }
+            Alarm::Idle => {
+                self.abandon(id, PathErrorCode::NO_ERROR, turn.now);
+            }
             Alarm::Gone => self.stop_path(id),
         }
         true
@@ -216,12 +230,14 @@ impl Connection {
 
     /// When a suspect path is given up, if others could replace it (MP-160).
     fn suspect_until(&self, id: PathId) -> Option<Instant> {
-        match self.paths.get(id).map(Path::stage)? {
-            Stage::Suspect { since } if self.paths.has_alternative(id) => {
-                let patience = self.idle.timeout().map_or(SUSPECT_MAX, |timeout| timeout.min(SUSPECT_MAX));
-                Some(*since + patience.max(self.longest_probe_timeout() * 3))
-            }
-            _ => None,
+        let Stage::Suspect { since } = *self.paths.get(id).map(Path::stage)? else { return None };
+        let probes = self.longest_probe_timeout() * 3;
+        if self.paths.has_alternative(id) {
+            let patience = self.idle.timeout().map_or(SUSPECT_MAX, |timeout| timeout.min(SUSPECT_MAX));
+            return Some(since + patience.max(probes));
         }
+        // All are suspect, and this one is as silent as they come while the peer is heard elsewhere: perhaps it sends its
+        // acknowledgements of all paths here and does not know that they get lost.
+        self.paths.is_outlived(id, since).then(|| since + probes.max(OUTLIVED_MIN))
     }
 }

@@ -11,12 +11,16 @@ use rustls_pki_types::CertificateDer;
 use super::Connection;
 use super::lifecycle::Lifecycle;
 use crate::base::address::RouteId;
+use crate::config::PathOptions;
+use crate::congestion::CongestionKind;
 use crate::crypto::keyring::UpdateError;
 use crate::datagram::Fate;
 use crate::error::{CloseReason, PathErrorCode};
+use crate::event::Event;
 use crate::id::{Direction, PathId, Role, StreamId};
 use crate::path::route::Route;
 use crate::path::set::OpenPathError;
+use crate::path::{Path, Running};
 use crate::stats::{ConnectionStats, PathStats};
 use crate::stream::{ReadError, SendState, Slices, WriteError};
 use crate::turn::Turn;
@@ -75,9 +79,9 @@ impl Connection {
         self.paths.get(id)?.stats()
     }
 
-    /// The paths in use.
+    /// The paths that were opened and are not forgotten.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
-        self.paths.iter().filter(|path| path.running().is_some()).map(super::super::path::Path::id)
+        self.paths.iter().filter(|path| path.stats().is_some()).map(Path::id)
     }
 
     /// The smoothed RTT of the best path.
@@ -150,7 +154,12 @@ impl Connection {
 
 /// Paths, keys, the end.
 impl Connection {
-    pub(crate) fn open_path(&mut self, turn: &mut Turn<'_>, route: RouteId) -> Result<PathId, OpenPathError> {
+    pub(crate) fn open_path(
+        &mut self,
+        turn: &mut Turn<'_>,
+        route: RouteId,
+        options: &PathOptions,
+    ) -> Result<PathId, OpenPathError> {
         if self.lifecycle.is_ending() {
             return Err(OpenPathError::Closing);
         }
@@ -165,13 +174,54 @@ impl Connection {
         // The server's address is proven by the handshake, but not that this way leads there (MP-103).
         let mut fresh = Route::new(route, &self.config, true);
         fresh.on_peer_maximum(self.peer_datagram_max);
+        if let Some(kind) = &options.congestion {
+            fresh.set_congestion(kind);
+        }
         if let Some(path) = self.paths.get_mut(id) {
-            path.start(fresh, Some(challenge));
+            path.start(fresh, Some(challenge), super::upkeep(&self.config, options, turn));
+            path.status.set(options.backup);
         }
         self.paths.count_opened();
         self.paths.reserve(turn);
         self.pathless_since = None;
+        self.announce(Event::PathOpened(id));
         Ok(id)
+    }
+
+    /// The path that runs over `route` and is not given up; opened now if there is none.
+    pub(crate) fn open_path_if_absent(
+        &mut self,
+        turn: &mut Turn<'_>,
+        route: RouteId,
+        options: &PathOptions,
+    ) -> Result<PathId, OpenPathError> {
+        let there = |path: &&Path| {
+            !path.stage().is_abandoned()
+                && path.running().is_some_and(|running| running.route.id().matches(&route))
+        };
+        let present = self.paths.iter().find(there).map(Path::id);
+        present.map_or_else(|| self.open_path(turn, route, options), Ok)
+    }
+
+    /// A path that was opened and is not given up.
+    fn path_in_use(&mut self, id: PathId) -> Result<&mut Running, PathError> {
+        let path = self.paths.get_mut(id).filter(|path| path.was_used() && !path.stage().is_abandoned());
+        path.and_then(Path::running_mut).ok_or(PathError::NoSuchPath)
+    }
+
+    pub(crate) fn set_path_keep_alive(&mut self, id: PathId, every: Duration) -> Result<(), PathError> {
+        self.path_in_use(id)?.upkeep.set_keep_alive(every);
+        Ok(())
+    }
+
+    pub(crate) fn set_path_idle_timeout(&mut self, id: PathId, timeout: Duration) -> Result<(), PathError> {
+        self.path_in_use(id)?.upkeep.set_timeout(timeout);
+        Ok(())
+    }
+
+    pub(crate) fn set_path_congestion(&mut self, id: PathId, kind: &CongestionKind) -> Result<(), PathError> {
+        self.path_in_use(id)?.route.set_congestion(kind);
+        Ok(())
     }
 
     pub(crate) fn abandon_path(

@@ -218,11 +218,13 @@ impl Connection {
             let code = crate::error::TransportErrorCode::NO_VIABLE_PATH;
             return Err(TransportError::new(code, "the peer abandoned the last path"));
         }
-        if let Some(id) = self.paths.on_peer_abandon(turn, path, until)? {
+        if let Some((id, first)) = self.paths.on_peer_abandon(turn, path, until)? {
             self.hand_over(id);
             self.note_pathless(turn.now);
-            let code = crate::error::PathErrorCode(code);
-            self.announce(Event::PathAbandoned { path: id, code, by_peer: true });
+            if first {
+                let code = crate::error::PathErrorCode(code);
+                self.announce(Event::PathAbandoned { path: id, code, by_peer: true });
+            }
         }
         Ok(())
     }

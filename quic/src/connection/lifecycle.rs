@@ -1,9 +1,7 @@
-//! How far a connection is, from its first packet to its last, and when silence ends it.
+//! How far a connection is, from its first packet to its last.
 //!
-//! Owns the closing and draining periods (RFC 9000 §10.2) and the idle timeout (§10.1). Which datagram carries a
-//! `CONNECTION_CLOSE` is `build`'s.
-
-use std::time::Duration;
+//! Owns the closing and draining periods (RFC 9000 §10.2). When silence ends it is `path/idle`'s; which datagram carries
+//! a `CONNECTION_CLOSE` is `build`'s.
 
 use crate::base::time::Instant;
 use crate::error::{TransportError, TransportErrorCode};
@@ -132,73 +130,12 @@ impl Lifecycle {
     }
 }
 
-/// The idle timeout of the whole connection (MP-300) and the keep-alive below it.
-#[derive(Debug)]
-pub(crate) struct Idle {
-    /// Zero for never.
-    timeout: Duration,
-    quiet_since: Instant,
-    /// Nothing ack-eliciting was sent since the last packet arrived.
-    sent_nothing: bool,
-}
-
-impl Idle {
-    pub(crate) fn new(timeout: Duration, now: Instant) -> Self {
-        Self { timeout, quiet_since: now, sent_nothing: true }
-    }
-
-    /// The smaller of both ends' values holds; zero means none (RFC 9000 §10.1).
-    pub(crate) fn on_peer_timeout(&mut self, peer: Duration) {
-        if !peer.is_zero() {
-            self.timeout = if self.timeout.is_zero() { peer } else { self.timeout.min(peer) };
-        }
-    }
-
-    /// The timeout in force, if there is one.
-    pub(crate) fn timeout(&self) -> Option<Duration> {
-        (!self.timeout.is_zero()).then_some(self.timeout)
-    }
-
-    /// When something last happened.
-    pub(crate) fn quiet_since(&self) -> Instant {
-        self.quiet_since
-    }
-
-    pub(crate) fn on_received(&mut self, now: Instant) {
-        self.quiet_since = now;
-        self.sent_nothing = true;
-    }
-
-    /// Only the first ack-eliciting packet after one arrived counts (RFC 9000 §10.1).
-    pub(crate) fn on_sent(&mut self, now: Instant) {
-        if self.sent_nothing {
-            self.quiet_since = now;
-            self.sent_nothing = false;
-        }
-    }
-
-    /// When the connection is dropped; never before three probe timeouts passed (RFC 9000 §10.1).
-    pub(crate) fn deadline(&self, probe_timeout: Duration) -> Option<Instant> {
-        let timeout = self.timeout.max(probe_timeout * 3);
-        (!self.timeout.is_zero()).then(|| self.quiet_since + timeout)
-    }
-
-    /// When a PING should leave, if nothing else did.
-    pub(crate) fn keep_alive_at(&self, every: Option<Duration>) -> Option<Instant> {
-        Some(self.quiet_since + every?).filter(|_| self.sent_nothing)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
-    }
-
-    const fn ms(ms: u64) -> Duration {
-        Duration::from_millis(ms)
     }
 
     #[test]
@@ -225,29 +162,5 @@ mod tests {
     fn a_long_reason_is_cut() {
         let closing = Lifecycle::closing_by_application(7, &[b'x'; 5000], at(1));
         assert_eq!(closing.farewell_owed().unwrap().reason.len(), REASON_MAX);
-    }
-
-    #[test]
-    fn the_smaller_timeout_holds_and_zero_means_none() {
-        let mut idle = Idle::new(Duration::ZERO, at(0));
-        assert_eq!(idle.deadline(ms(1)), None);
-        idle.on_peer_timeout(ms(500));
-        assert_eq!(idle.deadline(ms(1)), Some(at(500)));
-        idle.on_peer_timeout(ms(900));
-        idle.on_peer_timeout(Duration::ZERO);
-        assert_eq!(idle.deadline(ms(1)), Some(at(500)));
-        assert_eq!(idle.deadline(ms(300)), Some(at(900)), "three probe timeouts at least");
-    }
-
-    #[test]
-    fn only_the_first_packet_sent_after_one_arrived_restarts_the_clock() {
-        let mut idle = Idle::new(ms(100), at(0));
-        idle.on_received(at(10));
-        idle.on_sent(at(20));
-        idle.on_sent(at(90));
-        assert_eq!(idle.deadline(ms(1)), Some(at(120)));
-        assert_eq!(idle.keep_alive_at(Some(ms(5))), None, "something is on its way");
-        idle.on_received(at(95));
-        assert_eq!(idle.keep_alive_at(Some(ms(5))), Some(at(100)));
     }
 }

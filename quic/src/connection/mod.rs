@@ -26,20 +26,21 @@ use std::time::Duration;
 
 use crate::base::address::RouteId;
 use crate::base::time::Instant;
-use crate::config::{ClientConfig, TransportConfig};
+use crate::config::{ClientConfig, PathOptions, TransportConfig};
 use crate::connection::agreed::Agreed;
 use crate::connection::handshake::Handshake;
-use crate::connection::lifecycle::{Idle, Lifecycle};
+use crate::connection::lifecycle::Lifecycle;
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::tls::{ServerTls, Tls, TlsConfigError};
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
-use crate::path::Timing;
 use crate::path::cids::Post;
+use crate::path::idle::{Idle, Upkeep};
 use crate::path::route::Route;
 use crate::path::set::Paths;
+use crate::path::{Counters, Timing};
 use crate::schedule::AnyScheduler;
 use crate::stats::ConnectionStats;
 use crate::stream::Streams;
@@ -74,6 +75,8 @@ pub(crate) struct Connection {
     agreed: Agreed,
     events: VecDeque<Event>,
     stats: ConnectionStats,
+    /// Totals of the paths that are gone.
+    gone: Counters,
     /// When the pacer lets something waiting go.
     paced_until: Option<Instant>,
     confirmed: bool,
@@ -93,6 +96,13 @@ pub(crate) struct Connection {
     scratch: Scratch,
     #[cfg(test)]
     pub(crate) hook: hook::Hook,
+}
+
+/// The clock of a path that begins now.
+fn upkeep(config: &TransportConfig, options: &PathOptions, turn: &Turn<'_>) -> Upkeep {
+    let keep_alive = options.keep_alive.or(config.path_keep_alive).unwrap_or_default();
+    let timeout = options.idle_timeout.or(config.path_idle_timeout).unwrap_or_default();
+    Upkeep::new(keep_alive, timeout, turn.now)
 }
 
 /// Memory that is used again for every packet.
@@ -156,7 +166,11 @@ impl Connection {
         let mut paths = Paths::new(role, config.max_paths);
         let validated = role == Role::Client;
         let zero = paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
-        zero.start(Route::new(route, &config, validated), None);
+        zero.start(
+            Route::new(route, &config, validated),
+            None,
+            upkeep(&config, &PathOptions::default(), turn),
+        );
         let original = handshake.original();
         let hash_seed = u64::from_le_bytes(turn.rng.array());
         Self {
@@ -174,6 +188,7 @@ impl Connection {
             agreed: Agreed::unknown(&config),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
             stats: ConnectionStats::default(),
+            gone: Counters::default(),
             paced_until: None,
             confirmed: false,
             ping_owed: false,
@@ -269,8 +284,45 @@ impl Connection {
         }
     }
 
+    /// Do the totals of all paths, those that are gone included, add up to the connection's?
+    fn audit_totals(&self) -> Result<(), String> {
+        let mut paths = self.gone;
+        self.paths.iter().for_each(|path| paths.add(&path.counters));
+        let of_paths = [
+            paths.packets_sent,
+            paths.packets_received,
+            paths.packets_lost,
+            paths.bytes_sent,
+            paths.bytes_received,
+            paths.stream_bytes_sent,
+            paths.stream_bytes_received,
+        ];
+        let of_connection = [
+            self.stats.packets_sent,
+            self.stats.packets_received,
+            self.stats.packets_lost,
+            self.stats.bytes_sent,
+            self.stats.bytes_received,
+            self.stats.stream_bytes_sent,
+            self.stats.stream_bytes_received,
+        ];
+        if of_paths == of_connection {
+            return Ok(());
+        }
+        Err(format!("totals of the paths {of_paths:?}, of the connection {of_connection:?}"))
+    }
+
+    /// How many connection IDs and reset tokens the endpoint's tables hold for it; for audits.
+    pub(crate) fn cids_held(&self) -> (usize, usize) {
+        let original = usize::from(self.role == Role::Server);
+        let issued: usize = self.paths.iter().map(|path| path.local.len()).sum();
+        let tokens = self.paths.iter().map(|path| path.remote.tokens()).sum();
+        (issued + original, tokens)
+    }
+
     /// Checks what must always hold; for audits.
     pub(crate) fn audit(&self) -> Result<(), String> {
+        self.audit_totals()?;
         self.paths.audit()?;
         self.streams.audit()?;
         for path in self.paths.iter() {

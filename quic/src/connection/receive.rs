@@ -8,6 +8,7 @@ use super::frames::Place;
 use super::handshake::Rung;
 use crate::base::address::{Ecn, RouteId};
 use crate::cid::CID_LEN;
+use crate::config::PathOptions;
 use crate::crypto::Level;
 use crate::crypto::nonce::Ppn;
 use crate::crypto::phase::PhaseMark;
@@ -247,7 +248,7 @@ impl Connection {
     fn on_opened(&mut self, id: PathId, turn: &Turn<'_>) {
         self.stats.packets_received += 1;
         if let Some(path) = self.paths.get_mut(id) {
-            path.counters.packets_received += 1;
+            path.on_packet(turn.now);
         }
         self.idle.on_received(turn.now);
     }
@@ -275,7 +276,8 @@ impl Connection {
         fresh.on_received(from.size);
         fresh.on_peer_maximum(self.peer_datagram_max);
         if let Some(path) = self.paths.get_mut(from.path) {
-            path.start(fresh, Some(challenge));
+            let upkeep = super::upkeep(&self.config, &PathOptions::default(), turn);
+            path.start(fresh, Some(challenge), upkeep);
             if let Some(running) = path.running_mut() {
                 running.space.phase = mark;
             }

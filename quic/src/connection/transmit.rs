@@ -100,10 +100,8 @@ impl Connection {
                 Purpose::Frames(path) => self.build_frames(turn, path, buffer),
                 Purpose::Ack(path) => self.build_ack(turn, path, buffer),
             };
-            if let Some(sent) = sent {
-                self.stats.packets_sent += sent.packets as u64;
-                self.stats.bytes_sent += sent.bytes as u64;
-                return Some(sent);
+            if sent.is_some() {
+                return sent;
             }
             if self.lifecycle.is_ending() && purpose == Purpose::Close {
                 return None;

@@ -11,6 +11,8 @@ use rustls_pki_types::CertificateDer;
 use super::{ConnectionKey, Endpoint};
 use crate::base::address::RouteId;
 use crate::base::time::Instant;
+use crate::config::PathOptions;
+use crate::congestion::CongestionKind;
 use crate::connection::{Connection, PathError};
 use crate::crypto::keyring::UpdateError;
 use crate::error::PathErrorCode;
@@ -86,12 +88,12 @@ impl<'a> ConnectionGuard<'a> {
         self.get().stats()
     }
 
-    /// The paths in use, those being left included.
+    /// The paths that were opened, those being left included, until `Event::PathClosed`.
     pub fn paths(&self) -> impl Iterator<Item = PathId> {
         self.get().path_ids()
     }
 
-    /// Numbers of one path in use.
+    /// Numbers and status of one path, until `Event::PathClosed`.
     pub fn path_stats(&self, path: PathId) -> Option<PathStats> {
         self.get().path_stats(path)
     }
@@ -160,7 +162,52 @@ impl<'a> ConnectionGuard<'a> {
     /// # Errors
     /// When no path can be opened now.
     pub fn open_path(&mut self, route: RouteId) -> Result<PathId, OpenPathError> {
-        self.with_turn(|connection, turn| connection.open_path(turn, route))
+        self.open_path_with(route, &PathOptions::default())
+    }
+
+    /// The same with settings of its own.
+    ///
+    /// # Errors
+    /// When no path can be opened now.
+    pub fn open_path_with(&mut self, route: RouteId, options: &PathOptions) -> Result<PathId, OpenPathError> {
+        self.with_turn(|connection, turn| connection.open_path(turn, route, options))
+    }
+
+    /// The path that runs over `route` now, whoever opened it and whether validated or not; if there is none or it was
+    /// abandoned, a new one.
+    ///
+    /// # Errors
+    /// When there is none and no path can be opened now.
+    pub fn open_path_if_absent(
+        &mut self,
+        route: RouteId,
+        options: &PathOptions,
+    ) -> Result<PathId, OpenPathError> {
+        self.with_turn(|connection, turn| connection.open_path_if_absent(turn, route, options))
+    }
+
+    /// Sends a PING on this path after so much silence there; zero for never (MP-302).
+    ///
+    /// # Errors
+    /// When there is no such path.
+    pub fn set_path_keep_alive(&mut self, path: PathId, every: Duration) -> Result<(), PathError> {
+        self.get_mut().set_path_keep_alive(path, every)
+    }
+
+    /// Abandons this path after so much silence there, while another one is usable; zero for never (MP-301).
+    ///
+    /// # Errors
+    /// When there is no such path.
+    pub fn set_path_idle_timeout(&mut self, path: PathId, timeout: Duration) -> Result<(), PathError> {
+        self.get_mut().set_path_idle_timeout(path, timeout)
+    }
+
+    /// Lets another congestion controller decide on this path from now on. It begins with its initial window.
+    ///
+    /// # Errors
+    /// When there is no such path.
+    pub fn set_path_congestion(&mut self, path: PathId, kind: &CongestionKind) -> Result<(), PathError> {
+        self.get_mut().set_path_congestion(path, kind)
     }
 
     /// Moves a path to another local address (clients only): `route` is tried out first, and `Event::PathMigrated` or

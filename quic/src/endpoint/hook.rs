@@ -24,6 +24,6 @@ impl Endpoint {
 
     /// Connection IDs in its tables.
     pub(crate) fn ids_held(&self) -> usize {
-        self.cids.len()
+        self.cids.sizes().0
     }
 }

@@ -8,6 +8,8 @@ mod guard;
 #[cfg(test)]
 mod hook;
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod migration_tests;
 mod orphan;
 #[cfg(test)]
@@ -285,8 +287,11 @@ impl Endpoint {
         if self.timers.len() > TIMERS_PER_CONNECTION * self.entries.len() + TIMERS_SPARE {
             return Err(format!("{} timers for {} connections", self.timers.len(), self.entries.len()));
         }
-        if self.entries.is_empty() && self.cids.len() != 0 {
-            return Err(format!("{} connection IDs of no connection", self.cids.len()));
+        let held = self.entries.iter().map(|(_, entry)| entry.connection.cids_held());
+        let held = held.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        if held != self.cids.sizes() {
+            let kept = self.cids.sizes();
+            return Err(format!("connection IDs and reset tokens: {kept:?} kept, {held:?} of connections"));
         }
         let handshakes = self.entries.iter().filter(|(_, entry)| entry.handshaking).count() as u64;
         if handshakes != self.stats.handshakes {

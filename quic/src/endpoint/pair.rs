@@ -3,7 +3,7 @@
 //! Owns the addresses between them: each local number of the client is a socket behind a translator whose outer port can
 //! be changed. Everything random is the simulator's.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::base::address::LocalId;
 use crate::config::TransportConfig;
 use crate::crypto::fixture::{client_tls, server_tls};
 use crate::datagram::{Outbox, Received, Train};
-use crate::id::StreamId;
+use crate::id::{PathId, StreamId};
 
 /// Keeps what an endpoint sends.
 #[derive(Default)]
@@ -44,6 +44,8 @@ pub(super) struct Pair {
     pub(super) outer: HashMap<LocalId, SocketAddr>,
     /// Somebody who sends on all that the client's first socket sends, faster than the client's own datagrams arrive.
     pub(super) copies_from: Option<SocketAddr>,
+    /// Addresses of the client where nothing of the server's arrives.
+    pub(super) deaf: HashSet<SocketAddr>,
     /// Datagrams that the server sent, by destination.
     pub(super) sent_to: HashMap<SocketAddr, usize>,
 }
@@ -78,6 +80,7 @@ impl Pair {
             server_events: Vec::new(),
             outer: HashMap::new(),
             copies_from: None,
+            deaf: HashSet::new(),
             sent_to: HashMap::new(),
         }
     }
@@ -116,7 +119,9 @@ impl Pair {
         moved |= !wire.sent.is_empty();
         for (train, mut bytes) in wire.sent {
             *self.sent_to.entry(train.remote).or_default() += bytes.chunks(train.segment_size).count();
-            let Some(local) = self.inner(train.remote) else { continue };
+            let Some(local) = self.inner(train.remote).filter(|_| !self.deaf.contains(&train.remote)) else {
+                continue;
+            };
             let inside = SocketAddr::from(([127, 0, 0, 1], 1000 + local.0));
             let route = RouteId::new(local, inside, listener());
             self.client.receive(received(&mut bytes, &train, route), self.now);
@@ -153,6 +158,16 @@ impl Pair {
         self.server_events.iter().any(|(_, seen)| seen == event)
     }
 
+    /// Did the client see the end of a path?
+    pub(super) fn saw_closed(&self, path: PathId) -> bool {
+        self.events.iter().any(|event| is_end_of(event, path))
+    }
+
+    /// Did the server?
+    pub(super) fn server_saw_closed(&self, path: PathId) -> bool {
+        self.server_events.iter().any(|(_, event)| is_end_of(event, path))
+    }
+
     /// Reads everything the server has on `stream`.
     pub(super) fn read_at_server(&mut self, stream: StreamId) -> (Vec<u8>, bool) {
         let key = self.server_key();
@@ -168,6 +183,10 @@ impl Pair {
             }
         }
     }
+}
+
+fn is_end_of(event: &Event, path: PathId) -> bool {
+    matches!(event, Event::PathClosed { stats } if stats.id == path)
 }
 
 pub(super) fn received<'a>(bytes: &'a mut [u8], train: &Train, route: RouteId) -> Received<'a> {

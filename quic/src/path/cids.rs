@@ -142,7 +142,7 @@ impl LocalCids {
         self.issued.drain(..).for_each(|issued| turn.cids.release(&issued.cid));
     }
 
-    #[cfg(test)]
+    /// IDs that packets may carry.
     pub(crate) fn len(&self) -> usize {
         self.issued.len()
     }
@@ -351,6 +351,11 @@ impl RemoteCids {
         self.retiring.clear();
     }
 
+    /// Reset tokens that are listened for.
+    pub(crate) fn tokens(&self) -> usize {
+        self.active().filter(|held| held.token.is_some()).count()
+    }
+
     /// The sequence number that we would need next (for `PATH_CIDS_BLOCKED`).
     pub(crate) fn next_sequence(&self) -> u64 {
         self.active().map(|held| held.sequence + 1).max().unwrap_or(self.retire_prior_to)
@@ -399,7 +404,7 @@ mod tests {
         local.fill(&mut bench.turn(), PathId(1), false, 8);
         assert_eq!(local.len(), 1);
         local.fill(&mut bench.turn(), PathId(1), true, 8);
-        assert_eq!((local.len(), bench.cids.len()), (2, 2));
+        assert_eq!((local.len(), bench.cids.sizes().0), (2, 2));
         local.fill(&mut bench.turn(), PathId(1), true, 1);
         assert_eq!(local.len(), 2, "the peer's limit only stops new ones");
     }

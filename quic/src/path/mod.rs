@@ -6,6 +6,7 @@
 pub(crate) mod acks;
 pub(crate) mod challenge;
 pub(crate) mod cids;
+pub(crate) mod idle;
 pub(crate) mod loss;
 pub(crate) mod migration;
 pub(crate) mod pacer;
@@ -24,6 +25,7 @@ use crate::error::PathErrorCode;
 use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
+use crate::path::idle::Upkeep;
 use crate::path::loss::probe_after;
 use crate::path::migration::Detours;
 use crate::path::route::Route;
@@ -54,6 +56,8 @@ pub(crate) struct Path {
     /// `PATH_CIDS_BLOCKED`: the sequence number that is missing, and how far the frame has come.
     blocked: Option<(u64, Post)>,
     pub(crate) counters: Counters,
+    /// Its last numbers, once the route is gone.
+    last: Option<Box<PathStats>>,
 }
 
 /// What a path needs from its first packet on; nothing of it is there for a path that is only reserved (MP-330).
@@ -62,6 +66,7 @@ pub(crate) struct Running {
     pub(crate) route: Route,
     pub(crate) space: Space,
     pub(crate) responses: Responses,
+    pub(crate) upkeep: Upkeep,
     detours: Detours,
     /// Something that is no probe is to leave, so that the peer hears of us here.
     wants_ping: bool,
@@ -83,6 +88,21 @@ pub(crate) struct Counters {
     pub(crate) stream_bytes_received: u64,
     pub(crate) probe_timeouts: u64,
     pub(crate) suspected: u64,
+}
+
+impl Counters {
+    /// Adds those of another path.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets_sent += other.packets_sent;
+        self.packets_received += other.packets_received;
+        self.packets_lost += other.packets_lost;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.stream_bytes_sent += other.stream_bytes_sent;
+        self.stream_bytes_received += other.stream_bytes_received;
+        self.probe_timeouts += other.probe_timeouts;
+        self.suspected += other.suspected;
+    }
 }
 
 /// What the connection knows that a path's timers need.
@@ -107,6 +127,10 @@ pub(crate) enum Alarm {
     Probe,
     /// Send another challenge, or give up.
     Validation,
+    /// Say something, so that the way stays open (MP-302).
+    KeepAlive,
+    /// Nothing was heard for so long that the path is given up (MP-301).
+    Idle,
     /// The time for late packets is over.
     Gone,
 }
@@ -124,6 +148,7 @@ impl Path {
             peer_abandoned: false,
             blocked: None,
             counters: Counters::default(),
+            last: None,
         }
     }
 
@@ -145,7 +170,7 @@ impl Path {
     }
 
     /// The first packet: the path rides `route` and is to be validated, or is known to be good.
-    pub(crate) fn start(&mut self, mut route: Route, validation: Option<Challenge>) {
+    pub(crate) fn start(&mut self, mut route: Route, validation: Option<Challenge>, upkeep: Upkeep) {
         debug_assert!(matches!(self.stage, Stage::Reserved));
         self.stage = if validation.is_some() { Stage::Probing } else { Stage::Open };
         if self.remote.current().is_none() {
@@ -158,6 +183,7 @@ impl Path {
             route,
             space: Space::default(),
             responses: Responses::default(),
+            upkeep,
             detours: Detours::default(),
             wants_ping: false,
             timeouts: 0,
@@ -187,15 +213,26 @@ impl Path {
     fn on_heard_again(&mut self) {
         if self.stage.is_suspect() {
             self.stage = Stage::Open;
+            self.status.set_doubted(false);
         }
     }
 
-    /// Acknowledgements are overdue. `true` if that is news.
+    /// A packet of the path was opened.
+    pub(crate) fn on_packet(&mut self, now: Instant) {
+        self.counters.packets_received += 1;
+        if let Some(running) = &mut self.running {
+            running.upkeep.on_received(now);
+        }
+    }
+
+    /// Acknowledgements are overdue. `true` if that is news. The peer hears of it on other paths, so that it need not find
+    /// out by itself (MP-143).
     pub(crate) fn on_silent(&mut self, now: Instant) -> bool {
         let news = matches!(self.stage, Stage::Open);
         if news {
             self.stage = Stage::Suspect { since: now };
             self.counters.suspected += 1;
+            self.status.set_doubted(true);
         }
         news
     }
@@ -211,6 +248,7 @@ impl Path {
         }
         if news {
             self.stage = Stage::Open;
+            self.status.set_doubted(false);
         }
         news
     }
@@ -285,8 +323,9 @@ impl Path {
         }
     }
 
-    /// Takes the running part away: the time for late packets is over.
+    /// Takes the running part away: the time for late packets is over. Its numbers stay until the path is forgotten.
     pub(crate) fn stop(&mut self) -> Option<Box<Running>> {
+        self.last = self.stats().map(Box::new);
         self.running.take()
     }
 
@@ -306,7 +345,7 @@ impl Path {
             return self.running.as_ref().map(|_| (until, Alarm::Gone));
         }
         let running = self.running.as_ref()?;
-        let mut alarms = [None; 5];
+        let mut alarms = [None; 7];
         alarms[0] = running.space.loss_at().map(|at| (at, Alarm::Loss));
         if !self.stage.is_abandoned() {
             let validation = running.route.challenge_at(self.remote.current().is_none());
@@ -316,6 +355,12 @@ impl Path {
         if !matches!(self.stage, Stage::Probing) {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);
             alarms[1] = running.probe_at(base).filter(|_| timing.confirmed).map(|at| (at, Alarm::Probe));
+            if self.stage.is_usable() && timing.confirmed {
+                let ping = running.upkeep.keep_alive_at().filter(|_| !running.owes_probe());
+                alarms[5] = ping.map(|at| (at, Alarm::KeepAlive));
+                let idle = running.upkeep.idle_at(base).filter(|_| timing.alternative);
+                alarms[6] = idle.map(|at| (at, Alarm::Idle));
+            }
             if timing.alternative && matches!(self.stage, Stage::Open) {
                 let unheard = running.space.oldest_unheard_at().map(|at| at.max(running.trusted_from));
                 alarms[2] = unheard.map(|at| (at + base, Alarm::Suspect));
@@ -350,13 +395,19 @@ impl Path {
 
     /// The numbers for its owner; `None` for a path that was never used.
     pub(crate) fn stats(&self) -> Option<PathStats> {
-        let route = &self.running.as_ref()?.route;
+        let Some(running) = &self.running else {
+            // What was in flight at the end was counted as lost after the numbers were taken.
+            let packets_lost = self.counters.packets_lost;
+            return self.last.as_deref().map(|last| PathStats { packets_lost, ..last.clone() });
+        };
+        let route = &running.route;
         let sampled = route.rtt.has_sample();
         Some(PathStats {
             id: self.id,
             route: route.id(),
             stage: self.stage.shown(),
             backup: self.status.is_backup(),
+            backup_by_us: self.status.is_backup_by_us(),
             packets_sent: self.counters.packets_sent,
             packets_received: self.counters.packets_received,
             packets_lost: self.counters.packets_lost,
@@ -393,6 +444,11 @@ impl Running {
     /// Is a probe to leave, or a PING on just this path?
     pub(crate) fn owes_probe(&self) -> bool {
         self.probes_owed > 0 || self.wants_ping
+    }
+
+    /// A PING is to leave on this path.
+    pub(crate) fn ask_for_ping(&mut self) {
+        self.wants_ping = true;
     }
 
     /// Something ack-eliciting left, which serves as a probe.

@@ -12,7 +12,7 @@ use crate::base::address::RouteId;
 use crate::base::rate::Rate;
 use crate::base::time::{Instant, nanos};
 use crate::config::TransportConfig;
-use crate::congestion::{self, AnyController, Controller as _};
+use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
 use crate::path::challenge::{Answer, Challenge};
 use crate::path::pacer::Pacer;
 use crate::path::rtt::RttEstimator;
@@ -107,6 +107,12 @@ impl Route {
 
     pub(crate) fn id(&self) -> RouteId {
         self.face.id
+    }
+
+    /// Another controller decides from now on; it begins anew.
+    pub(crate) fn set_congestion(&mut self, kind: &CongestionKind) {
+        self.congestion = kind.build(self.datagram_size);
+        self.episode = None;
     }
 
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.

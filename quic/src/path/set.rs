@@ -167,6 +167,14 @@ impl Paths {
         self.list.iter().any(|path| path.id() != id && path.stage().is_usable())
     }
 
+    /// Was nothing heard on `id` since it became suspect, although something was on another usable path?
+    pub(crate) fn is_outlived(&self, id: PathId, suspect_since: Instant) -> bool {
+        let heard = |path: &Path| path.running().map(|running| running.upkeep.heard_at());
+        let silent = self.get(id).and_then(heard).is_some_and(|at| at < suspect_since);
+        let others = self.list.iter().filter(|path| path.id() != id && path.stage().is_usable());
+        silent && others.filter_map(heard).any(|at| at > suspect_since)
+    }
+
     /// The best path for what may go anywhere and must arrive.
     pub(crate) fn best(&self, besides: Option<PathId>) -> Option<PathId> {
         let usable = self.usable().filter(|path| Some(path.id()) != besides);
@@ -335,19 +343,20 @@ impl Paths {
         }
     }
 
-    /// The peer gave a path up (MP-163, MP-165). The ID if that is news.
+    /// The peer gave a path up (MP-163, MP-165). The ID if that is news, and whether the peer said so before we did.
     pub(crate) fn on_peer_abandon(
         &mut self,
         turn: &mut Turn<'_>,
         id: u64,
         until: Instant,
-    ) -> Result<Option<PathId>, TransportError> {
+    ) -> Result<Option<(PathId, bool)>, TransportError> {
         let Some(path) = self.named(id)? else { return Ok(None) };
+        let first = !path.stage().is_abandoned();
         if !path.on_peer_abandon(until) {
             return Ok(None);
         }
         path.remote.drop_all(turn);
-        Ok(Some(path.id()))
+        Ok(Some((path.id(), first)))
     }
 
     /// Gives up `id`. `false` if that was done before or there is no such path.
@@ -355,23 +364,18 @@ impl Paths {
         self.get_mut(id).is_some_and(|path| path.abandon(code))
     }
 
-    /// Forgets paths that both ends gave up, and lets the peer use one more ID for each (MP-180). Returns their IDs.
-    pub(crate) fn forget_finished(&mut self, turn: &mut Turn<'_>) -> SmallVec<[PathId; 2]> {
-        let mut gone = SmallVec::<[PathId; 2]>::new();
-        self.list.retain_mut(|path| {
-            if !path.is_finished() {
-                return true;
-            }
+    /// Forgets paths that both ends gave up, and lets the peer use one more ID for each (MP-180). Returns them.
+    pub(crate) fn forget_finished(&mut self, turn: &mut Turn<'_>) -> SmallVec<[Path; 1]> {
+        let mut gone = SmallVec::new();
+        while let Some(at) = self.list.iter().position(Path::is_finished) {
+            let mut path = self.list.remove(at);
             path.local.release(turn);
-            gone.push(path.id());
-            false
-        });
-        for id in gone.iter().copied() {
-            self.forgotten.insert(u64::from(id.0)..u64::from(id.0) + 1);
+            self.forgotten.insert(u64::from(path.id().0)..u64::from(path.id().0) + 1);
             if self.our_limit < u64::from(u32::MAX) {
                 self.our_limit += 1;
                 self.our_limit_post = Post::Queued;
             }
+            gone.push(path);
         }
         if !gone.is_empty() {
             self.reserve(turn);
@@ -527,6 +531,9 @@ impl Paths {
     pub(crate) fn audit(&self) -> Result<(), String> {
         if self.list.len() as u64 > self.most + 64 {
             return Err(format!("{} paths kept for a limit of {}", self.list.len(), self.most));
+        }
+        if self.forgotten.len() as u64 > self.most + 1 {
+            return Err(format!("{} ranges of forgotten paths", self.forgotten.len()));
         }
         if !self.list.is_sorted_by_key(Path::id) {
             return Err("paths out of order".to_owned());

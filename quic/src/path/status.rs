@@ -18,26 +18,45 @@ pub(crate) struct StatusPair {
 #[derive(Debug, Default)]
 struct Ours {
     backup: bool,
+    /// The path is suspect: the peer should avoid it too.
+    doubted: bool,
     /// Number of the last frame; the first has 1, since some peers ignore 0 (MP-151).
     sequence: u64,
     /// The state of the last frame, `None` before the first.
     post: Option<Post>,
 }
 
+impl Ours {
+    /// What the peer is told: to use the path only when no other is usable?
+    fn advice(&self) -> bool {
+        self.backup || self.doubted
+    }
+}
+
 impl StatusPair {
     /// We would like the peer to treat the path so. `true` if a frame is to be sent.
     pub(crate) fn set(&mut self, backup: bool) -> bool {
-        if self.ours.backup == backup {
-            return false;
+        self.change(|ours| ours.backup = backup)
+    }
+
+    /// The path became suspect, or recovered (MP-143). `true` if a frame is to be sent.
+    pub(crate) fn set_doubted(&mut self, doubted: bool) -> bool {
+        self.change(|ours| ours.doubted = doubted)
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Ours)) -> bool {
+        let before = self.ours.advice();
+        change(&mut self.ours);
+        let news = self.ours.advice() != before;
+        if news {
+            self.ours.post = Some(Post::Queued);
         }
-        self.ours.backup = backup;
-        self.ours.post = Some(Post::Queued);
-        true
+        news
     }
 
     /// The path was validated just now: peers drop what they hear of a path they do not know yet, so say it again.
     pub(crate) fn announce(&mut self) {
-        if self.ours.backup {
+        if self.ours.advice() {
             self.ours.post = Some(Post::Queued);
         }
     }
@@ -57,6 +76,11 @@ impl StatusPair {
         self.theirs.map_or(self.ours.backup, |(_, backup)| backup)
     }
 
+    /// Our own wish, which the application set.
+    pub(crate) fn is_backup_by_us(&self) -> bool {
+        self.ours.backup
+    }
+
     pub(crate) fn wants(&self) -> bool {
         self.ours.post == Some(Post::Queued)
     }
@@ -64,7 +88,7 @@ impl StatusPair {
     /// Writes the current status; the number is taken now, so what is sent is always the newest (MP-145, MP-225).
     pub(crate) fn write(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts, path: PathId) {
         let sequence = self.ours.sequence + 1;
-        let frame = Frame::PathStatus { path: u64::from(path.0), sequence, backup: self.ours.backup };
+        let frame = Frame::PathStatus { path: u64::from(path.0), sequence, backup: self.ours.advice() };
         if frame.len() > w.remaining() {
             return;
         }
