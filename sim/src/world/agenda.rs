@@ -4,10 +4,12 @@
 //! (`world` does).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use braid_quic::{Instant, Role};
 
-use super::apps::Wish;
+use super::book::TransferId;
+use crate::link::Setting;
 use crate::network::{Attacker, LinkId, Rebinding, Way};
 
 /// One thing to do.
@@ -18,7 +20,10 @@ pub(crate) enum Action {
     Rebind(LinkId, Rebinding),
     Renumber(LinkId),
     Attack(LinkId, Attacker),
-    Transfer(Wish),
+    Set(LinkId, Way, Setting),
+    Transfer(TransferId),
+    /// Begins a transfer like this one.
+    TransferLike(TransferId),
     OpenPath(LinkId),
     AbandonPath(Role, LinkId),
     SetBackup(Role, LinkId, bool),
@@ -33,17 +38,57 @@ impl Action {
     }
 }
 
+/// From when the time of an action counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Anchor {
+    /// The start of the world.
+    Start,
+    /// Every path that is opened at the start is validated at both ends.
+    Ready,
+    /// A transfer is complete.
+    Completed(TransferId),
+}
+
 /// Actions that are still to come.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
-    entries: BTreeMap<(Instant, u64), Action>,
+    entries: BTreeMap<(Instant, u64), Entry>,
+    /// Entries whose anchor has not been reached, with their time after it.
+    anchored: Vec<(Anchor, Duration, Entry)>,
     sequence: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    action: Action,
+    /// It is performed again and again, this long apart.
+    every: Option<Duration>,
+}
+
 impl Agenda {
-    pub(crate) fn add(&mut self, at: Instant, action: Action) {
-        self.sequence += 1;
-        self.entries.insert((at, self.sequence), action);
+    /// Adds an action, and its repetitions every so often.
+    pub(crate) fn add(&mut self, at: Instant, every: Option<Duration>, action: Action) {
+        self.insert(at, Entry { action, every });
+    }
+
+    /// Adds an action whose time is not known yet.
+    pub(crate) fn add_after(
+        &mut self,
+        anchor: Anchor,
+        delay: Duration,
+        every: Option<Duration>,
+        action: Action,
+    ) {
+        self.anchored.push((anchor, delay, Entry { action, every }));
+    }
+
+    /// The time of what waited for `anchor` is known now.
+    pub(crate) fn on_reached(&mut self, anchor: Anchor, now: Instant) {
+        let (reached, others) = self.anchored.drain(..).partition(|(waits_for, _, _)| *waits_for == anchor);
+        self.anchored = others;
+        for (_, delay, entry) in Vec::<(Anchor, Duration, Entry)>::from_iter(reached) {
+            self.insert(now + delay, entry);
+        }
     }
 
     pub(crate) fn next_at(&self) -> Option<Instant> {
@@ -52,11 +97,24 @@ impl Agenda {
 
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Action> {
         let first = self.entries.first_entry().filter(|entry| entry.key().0 <= now)?;
-        Some(first.remove())
+        let at = first.key().0;
+        let entry = first.remove();
+        if let Some(period) = entry.every {
+            self.insert(at + period, entry);
+        }
+        Some(entry.action)
     }
 
+    /// Whether nothing is left for which a run goes on: what is repeated without end does not count, and of what waits
+    /// for an anchor only transfers.
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        let matters = |(_, _, entry): &(Anchor, Duration, Entry)| matches!(entry.action, Action::Transfer(_));
+        self.entries.values().all(|entry| entry.every.is_some()) && !self.anchored.iter().any(matters)
+    }
+
+    fn insert(&mut self, at: Instant, entry: Entry) {
+        self.sequence += 1;
+        self.entries.insert((at, self.sequence), entry);
     }
 }
 
@@ -69,7 +127,7 @@ mod tests {
         let mut agenda = Agenda::default();
         let at = Instant::from_nanos;
         for (nanos, code) in [(20, 1), (10, 2), (20, 3), (10, 4)] {
-            agenda.add(at(nanos), Action::Close(Role::Client, code));
+            agenda.add(at(nanos), None, Action::Close(Role::Client, code));
         }
         let mut codes = Vec::new();
         assert!(agenda.take_due(at(9)).is_none());
@@ -79,5 +137,31 @@ mod tests {
         }
         assert_eq!(codes, [2, 4, 1, 3]);
         assert!(agenda.is_empty());
+    }
+
+    #[test]
+    fn what_is_repeated_comes_every_period_and_keeps_no_run_going() {
+        let mut agenda = Agenda::default();
+        let at = Instant::from_nanos;
+        agenda.add(at(5), Some(Duration::from_nanos(10)), Action::Close(Role::Client, 7));
+        assert!(agenda.is_empty());
+        let times: Vec<_> = (0..4)
+            .map(|_| {
+                let next = agenda.next_at().unwrap();
+                agenda.take_due(next).unwrap();
+                next.as_nanos()
+            })
+            .collect();
+        assert_eq!(times, [5, 15, 25, 35]);
+    }
+
+    #[test]
+    fn the_time_of_what_is_anchored_counts_from_its_anchor() {
+        let mut agenda = Agenda::default();
+        let at = Instant::from_nanos;
+        agenda.add_after(Anchor::Ready, Duration::from_nanos(30), None, Action::Close(Role::Client, 1));
+        assert_eq!(agenda.next_at(), None);
+        agenda.on_reached(Anchor::Ready, at(100));
+        assert_eq!(agenda.next_at(), Some(at(130)));
     }
 }

@@ -3,6 +3,7 @@
 //! Owns one turn: receive, deadline, events, transmit. After each turn it checks what must hold: the endpoint's own
 //! audit, no deadline in the past, and what `watch` sees. Knows no link's properties.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use braid_quic::{
@@ -54,6 +55,7 @@ pub(crate) struct Host {
     key: Option<ConnectionKey>,
     closed: Option<CloseReason>,
     abandoned_any: bool,
+    validated: BTreeSet<PathId>,
     socket_ready_at: Option<Instant>,
     turns: u32,
     /// The last known numbers of the connection and of every path it had.
@@ -77,6 +79,7 @@ impl Host {
             key: None,
             closed: None,
             abandoned_any: false,
+            validated: BTreeSet::new(),
             socket_ready_at: None,
             turns: 0,
             stats: ConnectionStats::default(),
@@ -117,6 +120,11 @@ impl Host {
 
     pub(crate) fn closed(&self) -> Option<&CloseReason> {
         self.closed.as_ref()
+    }
+
+    /// Whether this end has validated a path; that of the handshake needs no more than the handshake.
+    pub(crate) fn has_validated(&self, path: PathId) -> bool {
+        path == PathId::ZERO || self.validated.contains(&path)
     }
 
     /// This end's connection, while the endpoint knows it.
@@ -232,6 +240,9 @@ impl Host {
 
     fn on_validated(&mut self, key: ConnectionKey, path: PathId, now: Instant) {
         let stats = self.endpoint.connection(key, now).and_then(|connection| connection.path_stats(path));
+        if self.key == Some(key) {
+            self.validated.insert(path);
+        }
         if let Some(stats) = stats {
             self.watch.on_proven(stats.route);
         }

@@ -6,6 +6,8 @@
 
 mod agenda;
 mod apps;
+mod at;
+mod book;
 mod content;
 mod host;
 mod ledger;
@@ -21,8 +23,8 @@ use braid_quic::{
     ClientConfig, ClientTls, Endpoint, EndpointConfig, Instant, PathErrorCode, Role, ServerTls,
 };
 
-use self::agenda::{Action, Agenda};
-use self::apps::{ClientApp, ServerApp};
+use self::agenda::{Action, Agenda, Anchor};
+use self::apps::{ClientApp, ServerApp, Wish};
 use self::host::{App, Host};
 use self::ledger::Ledger;
 use self::report::EndReport;
@@ -31,8 +33,10 @@ use crate::network::{LinkId, Network, Way};
 use crate::rng::Rng;
 use crate::tls::{self, VirtualClock};
 
+pub use self::at::At;
+pub use self::book::{Transfer, TransferId, TransferReport};
 pub use self::report::{LinkReport, PathReport, Report};
-pub use self::scenario::{At, Client};
+pub use self::scenario::Client;
 
 /// Where virtual time starts; not at the origin, so that subtracting from it does not saturate.
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
@@ -54,6 +58,7 @@ pub struct World {
     ledger: Ledger,
     agenda: Agenda,
     ends: Option<Ends>,
+    ready_at: Option<Instant>,
     asked: u64,
     refusals: Vec<(Duration, String)>,
 }
@@ -95,6 +100,7 @@ impl World {
             ledger: Ledger::default(),
             agenda: Agenda::default(),
             ends: None,
+            ready_at: None,
             asked: 0,
             refusals: Vec::new(),
         }
@@ -143,6 +149,8 @@ impl World {
             delivered: self.ledger.delivered(),
             completed_at: self.ledger.completed_at().map(|at| at.since(START)),
             longest_stall: (stall, stalled_at.since(START)),
+            ready_at: self.ready_at.map(|at| at.since(START)),
+            transfers: self.ledger.book.report(START, now),
             links: Vec::new(),
             client: EndReport::default(),
             server: EndReport::default(),
@@ -184,6 +192,7 @@ impl World {
             self.perform(action);
         }
         self.turn(touched)?;
+        self.reach_anchors();
         Ok(Progress::Stepped)
     }
 
@@ -217,11 +226,31 @@ impl World {
         Ok(())
     }
 
+    /// Tells the agenda what has come to pass that actions may wait for.
+    fn reach_anchors(&mut self) {
+        if self.ready_at.is_none() && self.is_ready() {
+            self.ready_at = Some(self.now);
+            self.agenda.on_reached(Anchor::Ready, self.now);
+        }
+        while let Some(transfer) = self.ledger.book.take_completed() {
+            self.agenda.on_reached(Anchor::Completed(transfer), self.now);
+        }
+    }
+
+    /// When that came to pass, if it is known.
+    fn reached_at(&self, anchor: Anchor) -> Option<Instant> {
+        match anchor {
+            Anchor::Start => Some(START),
+            Anchor::Ready => self.ready_at,
+            Anchor::Completed(transfer) => self.ledger.book.ended_at(transfer),
+        }
+    }
+
     fn perform(&mut self, action: Action) {
         let outcome = self.try_perform(action);
         let Err(refusal) = outcome else { return };
         if action.is_patient() && self.ends.as_ref().is_some_and(|ends| ends.client.closed().is_none()) {
-            self.agenda.add(self.now + PATIENCE, action);
+            self.agenda.add(self.now + PATIENCE, None, action);
         } else {
             self.refusals.push((self.elapsed(), refusal));
         }
@@ -235,7 +264,12 @@ impl World {
             Action::Rebind(link, rebinding) => self.network.rebind(link, rebinding),
             Action::Renumber(link) => self.network.renumber(link),
             Action::Attack(link, attacker) => self.network.attack(link, attacker),
-            Action::Transfer(wish) => self.client_app()?.wish(wish),
+            Action::Set(link, way, setting) => self.network.change(link, way, setting, now),
+            Action::Transfer(transfer) => self.begin(transfer)?,
+            Action::TransferLike(other) => {
+                let transfer = self.plan_transfer(self.ledger.book.transfer(other).clone());
+                self.begin(transfer)?;
+            }
             Action::OpenPath(link) => {
                 let route = self.network.route(link, Role::Client);
                 self.client_app()?.open_link(link, route);
@@ -256,6 +290,17 @@ impl World {
                     Ok(())
                 })?;
             }
+        }
+        Ok(())
+    }
+
+    /// The client's application asks for a transfer.
+    fn begin(&mut self, transfer: TransferId) -> Result<(), String> {
+        self.ledger.book.on_asked(transfer, self.now);
+        let planned = self.ledger.book.transfer(transfer);
+        let ((upload_bytes, download_bytes), streams) = (planned.stream_bytes(), planned.stream_count());
+        for _ in 0..streams {
+            self.client_app()?.wish(Wish { upload_bytes, download_bytes, transfer: Some(transfer) });
         }
         Ok(())
     }

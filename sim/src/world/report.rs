@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use braid_quic::{CloseReason, ConnectionStats, PathStats};
 
+use super::book::{TransferId, TransferReport};
 use crate::link::LaneStats;
 use crate::network::LinkId;
 
@@ -19,6 +20,8 @@ pub struct Report {
     pub(crate) delivered: u64,
     pub(crate) completed_at: Option<Duration>,
     pub(crate) longest_stall: (Duration, Duration),
+    pub(crate) ready_at: Option<Duration>,
+    pub(crate) transfers: Vec<TransferReport>,
     pub(crate) links: Vec<LinkReport>,
     pub(crate) client: EndReport,
     pub(crate) server: EndReport,
@@ -82,6 +85,21 @@ impl Report {
     /// When the longest stall began, from the start of the world.
     pub fn stalled_at(&self) -> Duration {
         self.longest_stall.1
+    }
+
+    /// When every path that was asked for at the start was validated by both ends, from the start of the world.
+    pub fn ready_at(&self) -> Option<Duration> {
+        self.ready_at
+    }
+
+    /// Every transfer, in the order in which they were written down or, where they are repeated without end, begun.
+    pub fn transfers(&self) -> &[TransferReport] {
+        &self.transfers
+    }
+
+    /// One transfer.
+    pub fn transfer(&self, id: TransferId) -> &TransferReport {
+        &self.transfers[id.0]
     }
 
     /// Every link's part, in the order in which the links were added.

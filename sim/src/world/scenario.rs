@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use braid_quic::{Endpoint, PathStats, Role, RouteId, TransportConfig};
 
-use super::agenda::Action;
-use super::apps::Wish;
+use super::agenda::Anchor;
+use super::at::At;
+use super::book::{Transfer, TransferId};
 use super::host::Manners;
-use super::{START, World};
+use super::{Ends, World};
 use crate::link::Link;
-use crate::network::{Arrival, Attacker, LinkId, Rebinding, Remembered, Way};
+use crate::network::{Arrival, LinkId, Remembered};
 use crate::provider::{Hello, Protection};
 use crate::units::Rate;
 
@@ -128,7 +129,18 @@ impl World {
 
     /// What happens at a time after the start.
     pub fn at(&mut self, elapsed: Duration) -> At<'_> {
-        At { elapsed, world: self }
+        At::new(self, Anchor::Start, elapsed)
+    }
+
+    /// What happens at a time after every path that is opened at the start was validated by both ends; if one never is,
+    /// it never happens.
+    pub fn after_ready(&mut self, delay: Duration) -> At<'_> {
+        At::new(self, Anchor::Ready, delay)
+    }
+
+    /// What happens at a time after a transfer is complete.
+    pub fn after(&mut self, transfer: TransferId, delay: Duration) -> At<'_> {
+        At::new(self, Anchor::Completed(transfer), delay)
     }
 }
 
@@ -137,6 +149,14 @@ impl World {
     /// The handshake is confirmed and every path that was asked for is opened.
     pub fn is_confirmed(&mut self) -> bool {
         self.client_app().is_ok_and(|app| app.is_confirmed())
+    }
+
+    /// The handshake is confirmed and every path that was asked for is validated by both ends.
+    pub fn is_ready(&mut self) -> bool {
+        let Some(Ends { client, server }) = &mut self.ends else { return false };
+        let Some(app) = client.client_app() else { return false };
+        let Some(paths) = app.opened_paths().map(Vec::from_iter) else { return false };
+        paths.into_iter().all(|path| client.has_validated(path) && server.has_validated(path))
     }
 
     /// Everything asked for is delivered and every action done; or the connection is over.
@@ -202,9 +222,9 @@ impl World {
         }
     }
 
-    pub(super) fn ask(&mut self, elapsed: Duration, upload_bytes: u64, download_bytes: u64) {
-        self.asked += upload_bytes + download_bytes;
-        self.agenda.add(START + elapsed, Action::Transfer(Wish { upload_bytes, download_bytes }));
+    pub(super) fn plan_transfer(&mut self, transfer: Transfer) -> TransferId {
+        self.asked += transfer.total_bytes();
+        self.ledger.book.plan(transfer)
     }
 }
 
@@ -216,109 +236,16 @@ pub struct Client<'a> {
 impl Client<'_> {
     /// Asks for `bytes` on a new stream.
     pub fn downloads(self, bytes: u64) {
-        self.world.ask(Duration::ZERO, 0, bytes);
+        self.exchanges(0, bytes);
     }
 
     /// Sends `bytes` on a new stream.
     pub fn sends(self, bytes: u64) {
-        self.world.ask(Duration::ZERO, bytes, 0);
+        self.exchanges(bytes, 0);
     }
 
     /// Sends and asks on one new stream.
     pub fn exchanges(self, upload_bytes: u64, download_bytes: u64) {
-        self.world.ask(Duration::ZERO, upload_bytes, download_bytes);
-    }
-}
-
-/// What happens at one time; every method schedules one thing and may be chained.
-pub struct At<'a> {
-    elapsed: Duration,
-    world: &'a mut World,
-}
-
-// A scenario writes these as statements; the value returned is only for chaining.
-#[allow(clippy::return_self_not_must_use)]
-impl At<'_> {
-    /// Both directions of a link go dark; nobody is told.
-    pub fn cut(self, link: LinkId) -> Self {
-        self.cut_way(link, Way::Up).cut_way(link, Way::Down)
-    }
-
-    /// One direction of a link goes dark.
-    pub fn cut_way(self, link: LinkId, way: Way) -> Self {
-        self.plan(Action::Cut(link, way))
-    }
-
-    /// Both directions of a link work again.
-    pub fn restore(self, link: LinkId) -> Self {
-        self.plan(Action::Restore(link, Way::Up)).plan(Action::Restore(link, Way::Down))
-    }
-
-    /// A NAT gives the client of a link another port; what the server sends to the old one is lost.
-    pub fn rebind(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: false }))
-    }
-
-    /// The same with another IP address and port.
-    pub fn rebind_ip(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: true, both_ways: false }))
-    }
-
-    /// Another port, but what the server sends to the old one still arrives.
-    pub fn rebind_both_ways(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: true }))
-    }
-
-    /// The client's interface at a link gets another address and `LocalId`: what is sent from or to the old address is
-    /// lost, the former with `Fate::Unreachable`. The client is not told; what it receives comes in at the new one.
-    pub fn renumber(self, link: LinkId) -> Self {
-        self.plan(Action::Renumber(link))
-    }
-
-    /// Someone begins to copy datagrams of a link; whoever did so before in that direction stops.
-    pub fn attack(self, link: LinkId, attacker: Attacker) -> Self {
-        self.plan(Action::Attack(link, attacker))
-    }
-
-    /// The client asks for `bytes` on a new stream.
-    pub fn download(self, bytes: u64) -> Self {
-        self.world.ask(self.elapsed, 0, bytes);
-        self
-    }
-
-    /// The client sends `bytes` on a new stream.
-    pub fn upload(self, bytes: u64) -> Self {
-        self.world.ask(self.elapsed, bytes, 0);
-        self
-    }
-
-    /// The client opens a new path on a link.
-    pub fn open(self, link: LinkId) -> Self {
-        self.plan(Action::OpenPath(link))
-    }
-
-    /// One end abandons the path opened last on a link.
-    pub fn abandon(self, by: Role, link: LinkId) -> Self {
-        self.plan(Action::AbandonPath(by, link))
-    }
-
-    /// One end advises the other to use a link's path only as a backup, or as any other.
-    pub fn set_backup(self, by: Role, link: LinkId, backup: bool) -> Self {
-        self.plan(Action::SetBackup(by, link, backup))
-    }
-
-    /// One end updates its keys, as soon as it may.
-    pub fn update_keys(self, by: Role) -> Self {
-        self.plan(Action::UpdateKeys(by))
-    }
-
-    /// One end closes the connection.
-    pub fn close(self, by: Role, code: u64) -> Self {
-        self.plan(Action::Close(by, code))
-    }
-
-    fn plan(self, action: Action) -> Self {
-        self.world.agenda.add(START + self.elapsed, action);
-        self
+        self.world.at(Duration::ZERO).transfer(Transfer::exchange(upload_bytes, download_bytes));
     }
 }
