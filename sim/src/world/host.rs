@@ -256,6 +256,7 @@ impl Host {
         now: Instant,
     ) -> Result<bool, String> {
         self.silence_leaving_paths(now);
+        self.prove_addresses(now);
         let mut port = Port {
             network,
             watch: &mut self.watch,
@@ -281,6 +282,19 @@ impl Host {
             self.socket_ready_at = Some(now + SOCKET_DRAINS_IN);
         }
         Ok(quiet)
+    }
+
+    /// Tells the watch which addresses the endpoint holds for proven: not every proof is an event.
+    fn prove_addresses(&mut self, now: Instant) {
+        if !self.watch.doubts_any() {
+            return;
+        }
+        let Some(connection) = self.key.and_then(|key| self.endpoint.connection(key, now)) else { return };
+        for path in connection.paths() {
+            if let Some(stats) = connection.path_stats(path).filter(|stats| stats.proven) {
+                self.watch.on_proven(stats.route);
+            }
+        }
     }
 
     /// Tells the watch which routes carry only paths that are leaving.

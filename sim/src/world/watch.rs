@@ -57,6 +57,11 @@ impl Watch {
         self.place(route).proven = true;
     }
 
+    /// Whether the server knows an address that did not prove itself.
+    pub(crate) fn doubts_any(&self) -> bool {
+        self.role == Role::Server && self.places.iter().any(|place| !place.proven)
+    }
+
     /// From now on nothing may leave by the routes for which `is_silent` holds.
     pub(crate) fn silence(&mut self, is_silent: impl Fn(&RouteId) -> bool) {
         for place in &mut self.places {
