@@ -39,4 +39,7 @@ pub use provider::{Hello, Protection, provider};
 pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
 pub use units::{Rate, kb, mb, mbps, ms, secs, us};
-pub use world::{At, Client, LinkReport, PathReport, Report, Transfer, TransferId, TransferReport, World};
+pub use world::{
+    At, Client, Competitor, CompetitorId, CompetitorReport, LinkReport, PathReport, Report, Transfer,
+    TransferId, TransferReport, World,
+};

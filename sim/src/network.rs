@@ -66,6 +66,7 @@ impl Way {
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) to: Role,
+    pub(crate) link: LinkId,
     /// Where it came in and from whom, as that end sees it.
     pub(crate) route: RouteId,
     pub(crate) bytes: Vec<u8>,
@@ -197,6 +198,7 @@ impl Network {
         let first = self.pop_lit(now)?;
         let mut arrival = Arrival {
             to: first.to,
+            link: first.link,
             route: self.wires[first.link.0].route_from(first.source, first.to),
             segment_size: first.bytes.len(),
             ecn: first.ecn,
@@ -247,6 +249,16 @@ impl Network {
             (true, None) => {}
             (false, _) => wire.lane_mut(way).change(setting),
         }
+    }
+
+    /// Something was done to a link that explains why nothing comes through for a while.
+    pub(crate) fn on_disturbed(&mut self, link: LinkId, now: Instant) {
+        self.wires[link.0].on_disturbed(now);
+    }
+
+    /// Whether that was later than `since`, or the link is dark now.
+    pub(crate) fn is_disturbed(&self, link: LinkId, since: Instant) -> bool {
+        self.wires[link.0].is_disturbed(since)
     }
 
     /// The server sees the client of this link under another address from now on.

@@ -172,3 +172,47 @@ fn two_paths_through_one_bottleneck_are_no_faster_than_one() {
     assert!(time(true) > secs(4), "{:?}", time(true));
     assert!(time(false) < secs(3), "{:?}", time(false));
 }
+
+#[test]
+fn suspicions_are_spurious_only_where_the_network_gave_no_reason() {
+    let run = |cut: bool| {
+        let mut world = World::seeded(30);
+        let near = world.add(Link::new(mbps(20), ms(10)).queue_time(ms(20)));
+        world.add(Link::new(mbps(20), ms(30)).queue_time(ms(20)));
+        world.client().downloads(mb(4));
+        if cut {
+            world.after_ready(ms(400)).cut(near);
+        } else {
+            // The delay is a second for a while: no link is dark, but nothing comes through.
+            world.after_ready(ms(400)).set(near, Setting::Delay(secs(1)));
+            world.after_ready(ms(1_400)).set(near, Setting::Delay(ms(10)));
+        }
+        let report = world.run();
+        assert!(report.is_complete(), "{report}");
+        (report.suspects() > 0, report.spurious_suspects() > 0)
+    };
+    assert_eq!(run(true), (true, false));
+    assert_eq!(run(false), (true, true));
+}
+
+#[test]
+fn what_arrives_twice_and_what_waits_for_its_turn_is_counted() {
+    let clean = {
+        let mut world = World::seeded(31);
+        world.add(Link::new(mbps(20), ms(10)).queue_bytes(mb(9)));
+        world.client().downloads(mb(2));
+        world.run()
+    };
+    assert_eq!((clean.duplicate_bytes(), clean.reassembly_peak_bytes()), (0, 0), "{clean}");
+    let mut world = World::seeded(31);
+    let lossy = world.add(Link::new(mbps(20), ms(10)).queue_bytes(mb(9)));
+    world.client().downloads(mb(2));
+    // Acknowledgements are lost for a while: what has arrived is sent again.
+    world.at(ms(300)).cut_way(lossy, Way::Up);
+    world.at(ms(600)).restore_way(lossy, Way::Up);
+    world.at(ms(700)).set_way(lossy, Way::Down, Setting::Loss(0.02));
+    let report = world.run();
+    assert!(report.is_complete(), "{report}");
+    assert!(report.duplicate_bytes() > 1_000, "{report}");
+    assert!((10_000..mb(2)).contains(&report.reassembly_peak_bytes()), "{report}");
+}

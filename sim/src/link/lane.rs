@@ -186,6 +186,11 @@ impl Lane {
         self.outages.last().is_some_and(|outage| outage.until.is_none())
     }
 
+    /// Nothing that is sent now arrives.
+    pub(crate) fn is_dark(&self) -> bool {
+        self.is_cut() || self.config.unreachable
+    }
+
     pub(crate) fn stats(&self) -> LaneStats {
         self.stats
     }

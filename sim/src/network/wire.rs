@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use braid_quic::{LocalId, Role, RouteId, Train};
+use braid_quic::{Instant, LocalId, Role, RouteId, Train};
 
 use super::attack::{Attack, Attacker};
 use super::{LinkId, Way};
@@ -32,6 +32,7 @@ pub(super) struct Wire {
     faces: [Vec<Face>; 2],
     /// Which of its faces the client's datagrams carry now.
     mapped: FaceId,
+    disturbed_at: Option<Instant>,
 }
 
 /// Names an address under which one end of a link is known to the other.
@@ -86,6 +87,7 @@ impl Wire {
             server: (LocalId(link.listener), server),
             faces: [face(client), face(server)],
             mapped: FaceId::FIRST,
+            disturbed_at: None,
         }
     }
 
@@ -163,6 +165,15 @@ impl Wire {
         if self.face_of(victim.peer(), address).is_none() {
             self.add_face(victim.peer(), Face { address, leads_home: false });
         }
+    }
+
+    pub(super) fn on_disturbed(&mut self, now: Instant) {
+        self.disturbed_at = Some(now);
+    }
+
+    /// Whether something happened to the link since then that explains silence, or still lasts.
+    pub(super) fn is_disturbed(&self, since: Instant) -> bool {
+        self.disturbed_at.is_some_and(|at| at >= since) || self.up.is_dark() || self.down.is_dark()
     }
 
     /// Someone begins to copy what passes in one direction.

@@ -29,12 +29,33 @@ pub(crate) enum Action {
     SetBackup(Role, LinkId, bool),
     UpdateKeys(Role),
     Close(Role, u64),
+    /// A competitor connects.
+    Begin(usize),
+    /// It closes its connection.
+    End(usize),
 }
 
 impl Action {
     /// An endpoint may refuse for now; it is asked again until it agrees.
     pub(crate) fn is_patient(self) -> bool {
         matches!(self, Self::UpdateKeys(_))
+    }
+
+    /// The link that may rightly be doubted for a while afterwards.
+    pub(crate) fn disturbs(self) -> Option<LinkId> {
+        match self {
+            Self::Cut(link, _)
+            | Self::Restore(link, _)
+            | Self::Rebind(link, _)
+            | Self::Renumber(link)
+            | Self::Set(link, _, Setting::Unreachable(_)) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// A run that is over but for this does not go on.
+    fn is_of_others(self) -> bool {
+        matches!(self, Self::Begin(_) | Self::End(_))
     }
 }
 
@@ -105,11 +126,12 @@ impl Agenda {
         Some(entry.action)
     }
 
-    /// Whether nothing is left for which a run goes on: what is repeated without end does not count, and of what waits
-    /// for an anchor only transfers.
+    /// Whether nothing is left for which a run goes on: what is repeated without end and what competitors do does not
+    /// count, and of what waits for an anchor only transfers do.
     pub(crate) fn is_empty(&self) -> bool {
         let matters = |(_, _, entry): &(Anchor, Duration, Entry)| matches!(entry.action, Action::Transfer(_));
-        self.entries.values().all(|entry| entry.every.is_some()) && !self.anchored.iter().any(matters)
+        let idle = |entry: &Entry| entry.every.is_some() || entry.action.is_of_others();
+        self.entries.values().all(idle) && !self.anchored.iter().any(matters)
     }
 
     fn insert(&mut self, at: Instant, entry: Entry) {

@@ -22,6 +22,17 @@ const ROUNDS_MAX: u32 = 10_000;
 /// A socket that was full has room again after this long.
 const SOCKET_DRAINS_IN: Duration = Duration::from_micros(20);
 
+/// Trouble of its link explains a path's being suspected for this many smoothed round trips, and a bit, afterwards.
+const SUSPICION_RTTS: u32 = 3;
+const SUSPICION_EXCUSED: Duration = Duration::from_millis(100);
+
+/// How often an end suspected a path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspicions {
+    pub(crate) all: u64,
+    pub(crate) spurious: u64,
+}
+
 /// How an end's socket and clock behave, and how closely it is watched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manners {
@@ -56,6 +67,9 @@ pub(crate) struct Host {
     closed: Option<CloseReason>,
     abandoned_any: bool,
     validated: BTreeSet<PathId>,
+    /// Paths that were suspected since the last judgement.
+    doubted: Vec<PathId>,
+    suspicions: Suspicions,
     socket_ready_at: Option<Instant>,
     turns: u32,
     /// The last known numbers of the connection and of every path it had.
@@ -80,6 +94,8 @@ impl Host {
             closed: None,
             abandoned_any: false,
             validated: BTreeSet::new(),
+            doubted: Vec::new(),
+            suspicions: Suspicions::default(),
             socket_ready_at: None,
             turns: 0,
             stats: ConnectionStats::default(),
@@ -160,6 +176,7 @@ impl Host {
                 self.endpoint.on_deadline(now);
             }
             self.take_events(ledger, now)?;
+            self.judge_suspicions(network, now);
             let quiet = self.transmit(network, &mut trains_left, now)?;
             if self.socket_ready_at.is_some() || quiet {
                 return self.check(now);
@@ -185,6 +202,7 @@ impl Host {
             connections: self.endpoint.connections().count(),
             stats: self.stats,
             closed: self.closed.clone(),
+            suspicions: self.suspicions,
         }
     }
 
@@ -204,6 +222,23 @@ impl Host {
         Ok(())
     }
 
+    /// Finds out which suspicions had no reason.
+    fn judge_suspicions(&mut self, network: &Network, now: Instant) {
+        if self.doubted.is_empty() {
+            return;
+        }
+        self.note_paths(now);
+        for path in std::mem::take(&mut self.doubted) {
+            self.suspicions.all += 1;
+            let Some(stats) = self.paths.iter().find(|stats| stats.id == path) else { continue };
+            let patience = stats.rtt_smoothed.unwrap_or_default() * SUSPICION_RTTS + SUSPICION_EXCUSED;
+            let since = Instant::ZERO + now.since(Instant::ZERO).saturating_sub(patience);
+            let link = network.link_of(&stats.route, self.role);
+            self.suspicions.spurious +=
+                u64::from(link.is_some_and(|link| !network.is_disturbed(link, since)));
+        }
+    }
+
     fn on_event(
         &mut self,
         key: ConnectionKey,
@@ -217,6 +252,7 @@ impl Host {
                 self.abandoned_any = true;
                 self.note_paths(now);
             }
+            Event::PathSuspect(path) => self.doubted.push(*path),
             Event::PathValidated(path) => self.on_validated(key, *path, now),
             Event::Closed(reason) => {
                 self.note_paths(now);

@@ -5,13 +5,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use braid_quic::{Endpoint, PathStats, Role, RouteId, TransportConfig};
+use braid_quic::{PathStats, Role, RouteId, TransportConfig};
 
-use super::agenda::Anchor;
+use super::agenda::{Action, Anchor};
 use super::at::At;
 use super::book::{Transfer, TransferId};
+use super::flow::{Competitor, CompetitorId, Ends, Flow};
 use super::host::Manners;
-use super::{Ends, World};
+use super::{MAIN, START, World};
 use crate::link::Link;
 use crate::network::{Arrival, LinkId, Remembered};
 use crate::provider::{Hello, Protection};
@@ -59,7 +60,26 @@ impl World {
 
     /// Adds a link.
     pub fn add(&mut self, link: Link) -> LinkId {
-        assert!(self.ends.is_none(), "links are added before the world runs");
+        let link = self.own(link, MAIN);
+        self.flows[MAIN].links.push(link);
+        link
+    }
+
+    /// Adds another connection, with endpoints and a link of its own.
+    pub fn compete(&mut self, competitor: Competitor) -> CompetitorId {
+        let number = self.flows.len();
+        let link = self.own(competitor.link.clone(), number);
+        self.agenda.add(START + competitor.from, None, Action::Begin(number));
+        if let Some(until) = competitor.until {
+            self.agenda.add(START + until, None, Action::End(number));
+        }
+        self.flows.push(Flow::competing(competitor, link));
+        CompetitorId(number - 1)
+    }
+
+    fn own(&mut self, link: Link, flow: usize) -> LinkId {
+        assert!(self.flows[MAIN].ends.is_none(), "links are added before the world runs");
+        self.owners.push(flow);
         self.network.add(link)
     }
 
@@ -153,7 +173,7 @@ impl World {
 
     /// The handshake is confirmed and every path that was asked for is validated by both ends.
     pub fn is_ready(&mut self) -> bool {
-        let Some(Ends { client, server }) = &mut self.ends else { return false };
+        let Some(Ends { client, server, .. }) = &mut self.flows[MAIN].ends else { return false };
         let Some(app) = client.client_app() else { return false };
         let Some(paths) = app.opened_paths().map(Vec::from_iter) else { return false };
         paths.into_iter().all(|path| client.has_validated(path) && server.has_validated(path))
@@ -161,7 +181,7 @@ impl World {
 
     /// Everything asked for is delivered and every action done; or the connection is over.
     pub fn is_done(&mut self) -> bool {
-        let Some(ends) = &mut self.ends else { return false };
+        let Some(ends) = &mut self.flows[MAIN].ends else { return false };
         let over =
             ends.client.closed().is_some() && (ends.server.closed().is_some() || !ends.server.is_open());
         let served = ends.server.server_app().is_none_or(|app| app.open() == 0);
@@ -169,19 +189,23 @@ impl World {
         over || (satisfied && served && self.agenda.is_empty())
     }
 
-    /// How many connections the client's and the server's endpoint hold.
+    /// How many connections the endpoints of the main client and its server hold.
     pub fn connections(&self) -> (usize, usize) {
-        let count = |endpoint: &Endpoint| endpoint.connections().count();
-        self.ends
-            .as_ref()
-            .map_or((0, 0), |ends| (count(ends.client.endpoint()), count(ends.server.endpoint())))
+        self.flows[MAIN].connections()
     }
 
     /// One end's numbers of the path opened last on a link.
     pub fn path_stats(&mut self, seen_by: Role, link: LinkId) -> Option<PathStats> {
         let path = self.client_app().ok()?.path_on(link)?;
         let now = self.now;
-        self.ends.as_mut()?.end(seen_by).path_stats(now).iter().find(|stats| stats.id == path).cloned()
+        self.flows[MAIN]
+            .ends
+            .as_mut()?
+            .end(seen_by)
+            .path_stats(now)
+            .iter()
+            .find(|stats| stats.id == path)
+            .cloned()
     }
 
     /// What endpoints refused to do, with the time since the start.
@@ -196,35 +220,42 @@ impl World {
 
     /// Hands a datagram to one end at once, as if it came over the link. Between this and `serve` the end has no turn.
     pub fn inject(&mut self, to: Role, link: LinkId, bytes: Vec<u8>) {
-        self.inject_by(to, self.network.route(link, to), bytes);
+        self.inject_by(to, link, self.network.route(link, to), bytes);
     }
 
     /// The same from any address: what somebody off the path can do who saw or guessed a datagram.
     pub fn inject_from(&mut self, source: SocketAddr, to: Role, link: LinkId, bytes: Vec<u8>) {
         let route = self.network.stranger(link, to, source);
-        self.inject_by(to, route, bytes);
+        self.inject_by(to, link, route, bytes);
     }
 
-    fn inject_by(&mut self, to: Role, route: RouteId, bytes: Vec<u8>) {
+    fn inject_by(&mut self, to: Role, link: LinkId, route: RouteId, bytes: Vec<u8>) {
         let now = self.now;
         self.start();
-        let Some(ends) = &mut self.ends else { return };
-        let mut arrival =
-            Arrival { to, route, segment_size: bytes.len().max(1), bytes, ecn: braid_quic::Ecn::NotEct };
+        let Some(ends) = &mut self.flows[self.owners[link.0]].ends else { return };
+        let mut arrival = Arrival {
+            to,
+            link,
+            route,
+            segment_size: bytes.len().max(1),
+            bytes,
+            ecn: braid_quic::Ecn::NotEct,
+        };
         ends.end(to).receive(&mut arrival, now);
         self.network.give_back(arrival.bytes);
     }
 
     /// Gives both ends a turn, after `inject`.
     pub fn serve(&mut self) {
-        if let Err(broken) = self.turn([true; 2]) {
+        self.flows.iter_mut().for_each(Flow::touch);
+        if let Err(broken) = self.turn() {
             panic!("{}: {broken}", self.place());
         }
     }
 
     pub(super) fn plan_transfer(&mut self, transfer: Transfer) -> TransferId {
         self.asked += transfer.total_bytes();
-        self.ledger.book.plan(transfer)
+        self.flows[MAIN].ledger.book.plan(transfer)
     }
 }
 
