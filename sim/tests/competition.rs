@@ -27,9 +27,10 @@ fn two_equal_flows_share_a_bottleneck_fairly() {
         let shared = world.add(bottleneck());
         let link = Link::new(mbps(20), ms(20)).sharing(shared);
         world.compete(if upload { Competitor::uploads(link) } else { Competitor::downloads(link) });
-        match upload {
-            true => world.client().sends(mb(300)),
-            false => world.client().downloads(mb(300)),
+        if upload {
+            world.client().sends(mb(300));
+        } else {
+            world.client().downloads(mb(300));
         }
         world.audit_every(100);
         let got = between(&mut world, secs(5), secs(65));

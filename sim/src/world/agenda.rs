@@ -25,6 +25,8 @@ pub(crate) enum Action {
     /// Begins a transfer like this one.
     TransferLike(TransferId),
     OpenPath(LinkId),
+    /// The client moves the path of the first link to the second.
+    MigratePath(LinkId, LinkId),
     AbandonPath(Role, LinkId),
     SetBackup(Role, LinkId, bool),
     UpdateKeys(Role),
@@ -48,6 +50,7 @@ impl Action {
             | Self::Restore(link, _)
             | Self::Rebind(link, _)
             | Self::Renumber(link)
+            | Self::MigratePath(link, _)
             | Self::Set(link, _, Setting::Unreachable(_)) => Some(link),
             _ => None,
         }

@@ -58,6 +58,12 @@ impl ClientApp {
         self.paths.push((link, PathId::ZERO));
     }
 
+    /// A path is to run over another link.
+    pub(crate) fn on_migrated(&mut self, path: PathId, link: LinkId) {
+        self.paths.retain(|(_, other)| *other != path);
+        self.paths.push((link, path));
+    }
+
     /// The path opened last on a link.
     pub(crate) fn path_on(&self, link: LinkId) -> Option<PathId> {
         self.paths.iter().rev().find(|(on, _)| *on == link).map(|(_, path)| *path)

@@ -131,6 +131,11 @@ impl At<'_> {
         self.plan(Action::OpenPath(link))
     }
 
+    /// The client moves the path of a link to another link, or, once the link is renumbered, to its new address.
+    pub fn migrate(self, from: LinkId, to: LinkId) -> Self {
+        self.plan(Action::MigratePath(from, to))
+    }
+
     /// One end abandons the path opened last on a link.
     pub fn abandon(self, by: Role, link: LinkId) -> Self {
         self.plan(Action::AbandonPath(by, link))

@@ -269,6 +269,12 @@ impl World {
                 let route = self.network.route(link, Role::Client);
                 self.client_app()?.open_link(link, route);
             }
+            Action::MigratePath(from, to) => {
+                let path = self.client_app()?.path_on(from).ok_or("no path was opened on the link")?;
+                let route = self.network.route(to, Role::Client);
+                self.with(Role::Client, |connection| connection.migrate_path(path, route).map_err(shown))?;
+                self.client_app()?.on_migrated(path, to);
+            }
             Action::AbandonPath(by, link) => {
                 let path = self.client_app()?.path_on(link).ok_or("no path was opened on the link")?;
                 let code = PathErrorCode::APPLICATION_ABANDON_PATH;
