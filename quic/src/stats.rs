@@ -41,8 +41,6 @@ pub struct PathStats {
     pub id: PathId,
     /// Where it runs.
     pub route: RouteId,
-    /// The peer is proven to be at this address (RFC 9000 §8): more may be sent than came from there.
-    pub proven: bool,
     /// Where in its life it is.
     pub stage: PathStage,
     /// The peer advises to use it only as a backup.

@@ -296,7 +296,6 @@ mod tests {
                 "127.0.0.1:4433".parse().unwrap(),
                 "127.0.0.2:999".parse().unwrap(),
             ),
-            proven: true,
             stage: PathStage::Suspect,
             backup: true,
             packets_sent: 1,

@@ -71,7 +71,6 @@ fn a_connection_with_one_path_survives_every_kind_of_rebinding() {
         assert!(report.completed_at().unwrap() < secs(3), "{report}");
         let server = world.path_stats(Role::Server, link).unwrap();
         assert_eq!(server.route.remote().port(), 50_003, "three rebindings: {server:?}");
-        assert!(server.proven, "{server:?}");
         assert_eq!(world.drain().connections(), (0, 0));
     }
 }

@@ -15,6 +15,7 @@ use crate::crypto::keyring::UpdateError;
 use crate::datagram::Fate;
 use crate::error::{CloseReason, PathErrorCode};
 use crate::id::{Direction, PathId, Role, StreamId};
+use crate::path::Path;
 use crate::path::route::Route;
 use crate::path::set::OpenPathError;
 use crate::stats::{ConnectionStats, PathStats};
@@ -78,7 +79,11 @@ impl Connection {
 
     /// The paths in use.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
-        self.paths.iter().filter(|path| path.running().is_some()).map(super::super::path::Path::id)
+        self.paths.iter().filter(|path| path.running().is_some()).map(Path::id)
+    }
+
+    pub(crate) fn is_proven(&self, route: &RouteId) -> bool {
+        self.paths.iter().filter_map(Path::running).any(|running| running.proves(route))
     }
 
     /// The smoothed RTT of the best path.

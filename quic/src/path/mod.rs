@@ -355,7 +355,6 @@ impl Path {
         Some(PathStats {
             id: self.id,
             route: route.id(),
-            proven: route.is_validated(),
             stage: self.stage.shown(),
             backup: self.status.is_backup(),
             packets_sent: self.counters.packets_sent,

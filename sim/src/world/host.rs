@@ -326,11 +326,7 @@ impl Host {
             return;
         }
         let Some(connection) = self.key.and_then(|key| self.endpoint.connection(key, now)) else { return };
-        for path in connection.paths() {
-            if let Some(stats) = connection.path_stats(path).filter(|stats| stats.proven) {
-                self.watch.on_proven(stats.route);
-            }
-        }
+        self.watch.believe(|route| connection.is_proven(route));
     }
 
     /// Tells the watch which routes carry only paths that are leaving.
