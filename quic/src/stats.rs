@@ -24,6 +24,10 @@ pub struct ConnectionStats {
     pub stream_bytes_sent: u64,
     /// Stream bytes received for the first time.
     pub stream_bytes_received: u64,
+    /// Stream bytes received that had arrived before, or that nobody reads any more.
+    pub stream_bytes_repeated: u64,
+    /// The most received stream bytes that ever waited at once for others in front of them.
+    pub early_bytes_peak: u64,
     /// Key updates, ours and the peer's.
     pub key_updates: u64,
     /// Paths ever opened.

@@ -32,11 +32,14 @@ mod units;
 mod world;
 
 pub use fluid::{first_byte_at, fluid_time};
-pub use link::{LaneStats, Link};
+pub use link::{BurstLoss, Jitter, LaneStats, Link, QueueLimit, Setting, Trains, TwoRates};
 pub use mutate::mutate;
 pub use network::{Attacker, LinkId, Remembered, Way};
 pub use provider::{Hello, Protection, provider};
 pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
 pub use units::{Rate, kb, mb, mbps, ms, secs, us};
-pub use world::{At, Client, LinkReport, PathReport, Report, World};
+pub use world::{
+    At, Client, Competitor, CompetitorId, CompetitorReport, LinkReport, PathReport, Report, Transfer,
+    TransferId, TransferReport, World,
+};

@@ -15,7 +15,7 @@ use braid_quic::{Ecn, Fate, Instant, LocalId, Role, RouteId, Train};
 
 use self::wire::{Exit, FaceId, Wire};
 use crate::hash::Hash;
-use crate::link::{LaneStats, Link};
+use crate::link::{LaneStats, Link, Load, Queue, Setting, Stretch};
 use crate::rng::Rng;
 
 pub use self::attack::Attacker;
@@ -52,12 +52,21 @@ impl Way {
             Role::Server => Self::Down,
         }
     }
+
+    /// Who sends in this direction.
+    pub(crate) fn sender(self) -> Role {
+        match self {
+            Self::Up => Role::Client,
+            Self::Down => Role::Server,
+        }
+    }
 }
 
 /// A buffer of equally long datagrams that reached one end; only the last may be shorter.
 #[derive(Debug)]
 pub(crate) struct Arrival {
     pub(crate) to: Role,
+    pub(crate) link: LinkId,
     /// Where it came in and from whom, as that end sees it.
     pub(crate) route: RouteId,
     pub(crate) bytes: Vec<u8>,
@@ -79,6 +88,7 @@ pub struct Remembered {
 /// All links and what is in flight on them.
 pub(crate) struct Network {
     wires: Vec<Wire>,
+    queues: Vec<Queue>,
     in_flight: BinaryHeap<InFlight>,
     sequence: u64,
     spare: Vec<Vec<u8>>,
@@ -109,6 +119,7 @@ impl Network {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             wires: Vec::new(),
+            queues: Vec::new(),
             in_flight: BinaryHeap::new(),
             sequence: 0,
             spare: Vec::new(),
@@ -122,7 +133,8 @@ impl Network {
 
     pub(crate) fn add(&mut self, link: Link) -> LinkId {
         let number = self.wires.len();
-        self.wires.push(Wire::new(number, link, self.seed));
+        let queues = [Way::Up, Way::Down].map(|way| self.queue_for(number, way, &link));
+        self.wires.push(Wire::new(number, link, queues, self.seed));
         LinkId(number)
     }
 
@@ -155,29 +167,38 @@ impl Network {
         bytes: &[u8],
         now: Instant,
     ) -> Fate {
-        let wire = &self.wires[link.0];
+        let wire = &mut self.wires[link.0];
         let Some(Exit::To(destination)) = wire.exit(from, train) else { return Fate::Unreachable };
         let faces = (wire.source(from), destination);
+        let largest = train.segment_size.min(train.bytes);
+        if let Some(fate) = wire.lane_mut(Way::from_sender(from)).refuses(largest as u64) {
+            return fate;
+        }
         self.digest.add_u64(now.as_nanos());
         self.digest.add_u64((link.0 as u64) << 1 | u64::from(from == Role::Server));
         for datagram in bytes[..train.bytes].chunks(train.segment_size) {
             self.digest.add_bytes(datagram);
             self.remember(from.peer(), link, datagram);
-            self.put(from, link, faces, datagram, train.ecn, now);
+            let in_train = train.bytes > train.segment_size;
+            let load = Load { bytes: datagram.len() as u64, in_train, ecn: train.ecn };
+            self.put(from, link, faces, datagram, load, now);
         }
         Fate::Sent
     }
 
-    /// When the next datagram arrives.
+    /// When the next datagram arrives, or a rate changes by itself.
     pub(crate) fn next_arrival(&self) -> Option<Instant> {
-        self.in_flight.peek().map(|next| next.at)
+        let change = self.queues.iter().filter_map(Queue::changes_at).min();
+        self.in_flight.peek().map(|next| next.at).into_iter().chain(change).min()
     }
 
     /// What has arrived by `now`: one buffer at a time, until there is none.
     pub(crate) fn take_arrival(&mut self, now: Instant) -> Option<Arrival> {
+        self.change_rates(now);
         let first = self.pop_lit(now)?;
         let mut arrival = Arrival {
             to: first.to,
+            link: first.link,
             route: self.wires[first.link.0].route_from(first.source, first.to),
             segment_size: first.bytes.len(),
             ecn: first.ecn,
@@ -210,11 +231,34 @@ impl Network {
     }
 
     pub(crate) fn cut(&mut self, link: LinkId, way: Way, now: Instant) {
-        self.wires[link.0].lane_mut(way).cut(now);
+        let wire = &mut self.wires[link.0];
+        let queue = &mut self.queues[wire.queue(way)];
+        wire.lane_mut(way).cut(queue, now);
     }
 
     pub(crate) fn restore(&mut self, link: LinkId, way: Way, now: Instant) {
         self.wires[link.0].lane_mut(way).restore(now);
+    }
+
+    /// Changes a property of one direction.
+    pub(crate) fn change(&mut self, link: LinkId, way: Way, setting: Setting, now: Instant) {
+        let wire = &mut self.wires[link.0];
+        let queue = wire.queue(way);
+        match self.queues[queue].change(setting, now) {
+            (true, Some(stretch)) => self.postpone(queue, stretch),
+            (true, None) => {}
+            (false, _) => wire.lane_mut(way).change(setting),
+        }
+    }
+
+    /// Something was done to a link that explains why nothing comes through for a while.
+    pub(crate) fn on_disturbed(&mut self, link: LinkId, now: Instant) {
+        self.wires[link.0].on_disturbed(now);
+    }
+
+    /// Whether that was later than `since`, or the link is dark now.
+    pub(crate) fn is_disturbed(&self, link: LinkId, since: Instant) -> bool {
+        self.wires[link.0].is_disturbed(since)
     }
 
     /// The server sees the client of this link under another address from now on.
@@ -254,6 +298,60 @@ impl Network {
         self.digest.finish()
     }
 
+    /// The queue of one direction of a new link: a new one, or that of the link with which it shares.
+    fn queue_for(&mut self, number: usize, way: Way, link: &Link) -> usize {
+        let config = match way {
+            Way::Up => &link.up,
+            Way::Down => &link.down,
+        };
+        if let Some(other) = config.shares {
+            return self.wires[other.0].queue(way);
+        }
+        let rng = Rng::labelled(self.seed, &format!("queue {number} {way:?}"));
+        self.queues.push(Queue::new(config, rng));
+        self.queues.len() - 1
+    }
+
+    /// Changes the rates whose time has come.
+    fn change_rates(&mut self, now: Instant) {
+        for queue in 0..self.queues.len() {
+            while let Some(at) = self.queues[queue].changes_at().filter(|&at| at <= now) {
+                if let Some(stretch) = self.queues[queue].on_change(at) {
+                    self.postpone(queue, stretch);
+                }
+            }
+        }
+    }
+
+    /// Moves the departures and arrivals of what waits in a queue whose rate has changed; what was in order stays so.
+    fn postpone(&mut self, queue: usize, stretch: Stretch) {
+        let mut flights = std::mem::take(&mut self.in_flight).into_vec();
+        flights.sort_unstable_by_key(|flight| flight.sequence);
+        for (number, wire) in self.wires.iter_mut().enumerate() {
+            for way in [Way::Up, Way::Down] {
+                if wire.queue(way) != queue {
+                    continue;
+                }
+                let to = way.sender().peer();
+                let lane = wire.lane_mut(way);
+                let mine = flights.iter_mut().filter(|flight| (flight.link.0, flight.to) == (number, to));
+                let (mut latest_before, mut latest) = (Instant::ZERO, Instant::ZERO);
+                for flight in mine {
+                    let Some(departed) = &mut flight.departed else { continue };
+                    let trip = flight.at.since(*departed);
+                    *departed = stretch.apply(*departed);
+                    let arrives = lane.coalesced(*departed + trip);
+                    let in_order = flight.at >= latest_before;
+                    latest_before = latest_before.max(flight.at);
+                    flight.at = if in_order { arrives.max(latest) } else { arrives };
+                    latest = if in_order { flight.at } else { latest };
+                }
+                lane.on_postponed(latest);
+            }
+        }
+        self.in_flight = flights.into();
+    }
+
     /// One datagram onto one lane, `faces` being its source and its destination.
     fn put(
         &mut self,
@@ -261,12 +359,14 @@ impl Network {
         link: LinkId,
         faces: (FaceId, FaceId),
         datagram: &[u8],
-        ecn: Ecn,
+        load: Load,
         now: Instant,
     ) {
         let way = Way::from_sender(from);
         let wire = &mut self.wires[link.0];
-        let flight = wire.lane_mut(way).admit(datagram.len() as u64, now);
+        let queue = &mut self.queues[wire.queue(way)];
+        let flight = wire.lane_mut(way).admit(queue, load, now);
+        let ecn = flight.map_or(load.ecn, |flight| flight.ecn);
         let (source, destination) = faces;
         let (sequence, to, bytes) = (0, from.peer(), Vec::new());
         let original =

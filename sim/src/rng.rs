@@ -55,9 +55,28 @@ impl Rng {
         if probability <= 0.0 {
             return false;
         }
-        // 53 bits fill a double exactly, so every machine compares the same two numbers.
-        let drawn = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
-        drawn < probability
+        unit(self.next_u64()) < probability
+    }
+
+    /// An exponentially distributed number with mean 1, by von Neumann's comparison of uniform ones: a logarithm would
+    /// not come out equal on every machine.
+    pub fn exponential(&mut self) -> f64 {
+        let mut whole = 0.0;
+        loop {
+            let first = self.next_u64();
+            let (mut last, mut run) = (first, 1);
+            loop {
+                let next = self.next_u64();
+                if next >= last {
+                    break;
+                }
+                (last, run) = (next, run + 1);
+            }
+            if run % 2 == 1 {
+                return whole + unit(first);
+            }
+            whole += 1.0;
+        }
     }
 
     /// Fills `bytes`.
@@ -74,6 +93,11 @@ impl Rng {
         self.fill(&mut bytes);
         bytes
     }
+}
+
+/// A number from 0 up to but not including 1: 53 bits fill a double exactly, so every machine has the same.
+fn unit(drawn: u64) -> f64 {
+    (drawn >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// One step of `SplitMix64`, which spreads a seed over a generator's state.
@@ -117,6 +141,19 @@ mod tests {
         assert!((29_000..31_000).contains(&hits), "{hits}");
         assert!(!rng.chance(0.0));
         assert!((0..1000).all(|_| rng.chance(1.0)));
+    }
+
+    #[test]
+    fn exponential_numbers_have_mean_1_and_the_right_tail() {
+        let mut rng = Rng::new(4);
+        let drawn: Vec<f64> = (0..100_000).map(|_| rng.exponential()).collect();
+        let mean = drawn.iter().sum::<f64>() / 100_000.0;
+        assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        // e^-1 = 0.3679 and e^-3 = 0.0498 of them are above 1 and 3.
+        for (bound, share) in [(1.0, 0.3679), (3.0, 0.0498)] {
+            let above = drawn.iter().filter(|&&number| number > bound).count() as f64 / 100_000.0;
+            assert!((above - share).abs() < 0.01, "{above} above {bound}");
+        }
     }
 
     #[test]

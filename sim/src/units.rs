@@ -63,6 +63,16 @@ impl Rate {
         (self.bits_per_second as u128 * span.as_nanos() / 8_000_000_000) as u64
     }
 
+    /// How long that takes at the rate `to` which takes `span` at this one, rounded up to a nanosecond.
+    #[must_use]
+    pub(crate) const fn stretched(self, span: Duration, to: Self) -> Duration {
+        if to.bits_per_second == u64::MAX {
+            return Duration::ZERO;
+        }
+        let nanos = (span.as_nanos() * self.bits_per_second as u128).div_ceil(to.bits_per_second as u128);
+        Duration::from_nanos(nanos as u64)
+    }
+
     /// Bytes per second, for arithmetic with fluids.
     pub const fn bytes_per_second(self) -> f64 {
         self.bits_per_second as f64 / 8.0
@@ -79,6 +89,13 @@ mod tests {
         assert_eq!(mbps(50).time_for(1200), us(192));
         assert_eq!(mbps(3).time_for(1), Duration::from_nanos(2667), "rounded up");
         assert_eq!(Rate::UNLIMITED.time_for(u64::MAX), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_takes_a_second_takes_four_at_a_quarter_of_the_rate() {
+        assert_eq!(mbps(8).stretched(secs(1), mbps(2)), secs(4));
+        assert_eq!(mbps(2).stretched(secs(4), mbps(8)), secs(1));
+        assert_eq!(mbps(2).stretched(secs(4), Rate::UNLIMITED), Duration::ZERO);
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::time::Duration;
 use braid_quic::Role;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
-use braid_sim::{Hello, Link, LinkId, Protection, Rng, World, mbps, ms, secs, us};
+use braid_sim::{
+    Attacker, BurstLoss, Hello, Jitter, Link, LinkId, Protection, Rng, Setting, TwoRates, Way, World, mbps,
+    ms, secs, us,
+};
 
 fn either(rng: &mut Rng) -> Role {
     if rng.chance(0.5) { Role::Client } else { Role::Server }
@@ -34,6 +37,26 @@ fn any_link(rng: &mut Rng) -> Link {
     }
     if rng.chance(0.3) {
         link = link.coalesce(us(rng.between(50, 2_000)));
+    }
+    if rng.chance(0.2) {
+        let (to_bad, to_good) = (rng.below(10) as f64 / 1_000.0, rng.between(100, 900) as f64 / 1_000.0);
+        link = link.burst_loss(BurstLoss { to_bad, to_good, loss_good: 0.001, loss_bad: 0.7 });
+    }
+    if rng.chance(0.3) {
+        let (scale, cap) = (up_to(10, rng), up_to(60, rng));
+        link = link.jitter(if rng.chance(0.5) {
+            Jitter::Uniform(scale)
+        } else {
+            Jitter::Laplace { scale, cap }
+        });
+    }
+    if rng.chance(0.2) {
+        let rates = [mbps(rng.between(2, 60)), mbps(rng.between(1, 10))];
+        let means = [us(rng.between(10_000, 500_000)), us(rng.between(10_000, 200_000))];
+        link = link.with(Setting::TwoRates(TwoRates { rates, means }));
+    }
+    if rng.chance(0.1) {
+        link = link.with(Setting::NoRoom(rng.below(50) as f64 / 1_000.0));
     }
     match rng.below(3) {
         0 => link = link.queue_bytes(rng.between(5_000, 500_000)),
@@ -80,6 +103,26 @@ fn any_settings(world: &mut World, rng: &mut Rng) {
     }
 }
 
+/// Addresses change below the connection, and somebody copies what he sees.
+fn any_stranger(world: &mut World, links: &[LinkId], rng: &mut Rng) {
+    for &link in links {
+        let begin = ms(800) + up_to(2_000, rng);
+        match rng.below(8) {
+            0 => drop(world.at(begin).times(2, up_to(900, rng) + us(1)).rebind(link)),
+            1 => drop(world.at(begin).rebind_ip(link)),
+            2 => drop(world.at(begin).rebind_both_ways(link)),
+            3 | 4 => {
+                let way = if rng.chance(0.7) { Way::Up } else { Way::Down };
+                let attacker = Attacker::copying(way, rng.between(1, 200));
+                let span = up_to(40, rng);
+                let attacker = if rng.chance(0.5) { attacker.ahead(span) } else { attacker.behind(span) };
+                world.at(begin).attack(link, if rng.chance(0.3) { attacker.relaying() } else { attacker });
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Trouble for links; `lifeline` is spared, and so is the link of the handshake until paths had time to open.
 fn any_trouble(world: &mut World, links: &[LinkId], spare: LinkId, rng: &mut Rng) {
     let lifeline = links[rng.below(links.len() as u64) as usize];
@@ -116,6 +159,7 @@ fn everything(seeds: Range<u64>) {
             world.at(up_to(2_500, &mut rng)).upload(upload).download(download);
         }
         any_trouble(&mut world, &links, spare, &mut rng);
+        any_stranger(&mut world, &links, &mut rng);
         world.limit(secs(300));
         let report = world.run();
         assert!(report.is_complete(), "{report}");

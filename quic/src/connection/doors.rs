@@ -71,6 +71,7 @@ impl Connection {
         ConnectionStats {
             key_updates: self.keys.as_ref().map_or(0, |keys| keys.generation()),
             paths_opened: self.paths.opened(),
+            early_bytes_peak: self.streams.early_bytes_peak(),
             ..self.stats
         }
     }
@@ -82,6 +83,10 @@ impl Connection {
     /// The paths that were opened and are not forgotten.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
         self.paths.iter().filter(|path| path.stats().is_some()).map(Path::id)
+    }
+
+    pub(crate) fn is_proven(&self, route: &RouteId) -> bool {
+        self.paths.iter().filter_map(Path::running).any(|running| running.proves(route))
     }
 
     /// The smoothed RTT of the best path.

@@ -110,7 +110,7 @@ impl Connection {
             },
             Frame::Stream { id, offset, fin, data } => {
                 let fresh = self.streams.on_stream(id, offset, data, fin)?;
-                self.count_stream_bytes(place.path, fresh);
+                self.count_stream_bytes(place.path, fresh, data.len() as u64);
                 Ok(())
             }
             Frame::Crypto { offset, data } => self.on_crypto(turn, place.level(), offset, data),
@@ -184,8 +184,9 @@ impl Connection {
         }
     }
 
-    fn count_stream_bytes(&mut self, path: PathId, fresh: u64) {
+    fn count_stream_bytes(&mut self, path: PathId, fresh: u64, all: u64) {
         self.stats.stream_bytes_received += fresh;
+        self.stats.stream_bytes_repeated += all - fresh;
         if let Some(path) = self.paths.get_mut(path) {
             path.counters.stream_bytes_received += fresh;
         }

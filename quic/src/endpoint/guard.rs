@@ -98,6 +98,12 @@ impl<'a> ConnectionGuard<'a> {
         self.get().path_stats(path)
     }
 
+    /// Is the peer proven to be at the far end of a route that a path rides, left or tries out (RFC 9000 §8)? To where it
+    /// is not, no more than three times is sent what came from there.
+    pub fn is_proven(&self, route: &RouteId) -> bool {
+        self.get().is_proven(route)
+    }
+
     /// The smoothed RTT of the best path.
     pub fn rtt(&self) -> Duration {
         self.get().rtt()

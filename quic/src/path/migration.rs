@@ -74,14 +74,17 @@ pub(crate) enum Failure {
 }
 
 impl Detours {
+    fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.former.iter().chain(&self.candidate).map(Box::as_ref)
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Box<Route>> {
         self.former.iter_mut().chain(&mut self.candidate)
     }
 
     /// When something is to be done about one of them.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let routes = self.former.iter().chain(&self.candidate);
-        routes.filter_map(|route| route.challenge_at(false)).min()
+        self.iter().filter_map(|route| route.challenge_at(false)).min()
     }
 }
 
@@ -99,6 +102,12 @@ impl Running {
             }
             None => Origin::Unknown,
         }
+    }
+
+    /// Is the peer proven to be at the far end of this route, one of the path's?
+    pub(crate) fn proves(&self, route: &RouteId) -> bool {
+        let mut routes = std::iter::once(&self.route).chain(self.detours.iter());
+        routes.any(|own| own.is_validated() && own.id().matches(route))
     }
 
     /// The peer asks for an answer.

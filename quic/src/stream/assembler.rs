@@ -67,15 +67,23 @@ fn words(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// The free blocks of a connection, the one used last on top.
+/// The free blocks of a connection, the one used last on top, and how much waits in those that are in use.
 pub(super) struct Blocks {
     free: Vec<Box<Block>>,
+    /// Bytes of all streams that arrived before others in front of them.
+    early: u64,
+    early_peak: u64,
 }
 
 impl Blocks {
     /// No block yet.
     pub(super) const fn new() -> Self {
-        Self { free: Vec::new() }
+        Self { free: Vec::new(), early: 0, early_peak: 0 }
+    }
+
+    /// The most bytes that ever waited for a gap in front of them, all streams together.
+    pub(super) fn early_peak(&self) -> u64 {
+        self.early_peak
     }
 
     /// Are free blocks kept?
@@ -86,6 +94,16 @@ impl Blocks {
     /// Gives all memory back.
     pub(super) fn trim(&mut self) {
         self.free = Vec::new();
+    }
+
+    fn on_early(&mut self, bytes: u64) {
+        self.early += bytes;
+        self.early_peak = self.early_peak.max(self.early);
+    }
+
+    fn on_early_gone(&mut self, bytes: u64) {
+        debug_assert!(bytes <= self.early);
+        self.early -= bytes;
     }
 
     fn take(&mut self) -> Box<Block> {
@@ -152,15 +170,18 @@ impl Assembler {
         if offset > self.next {
             let new = self.mark(offset..end);
             self.beyond += new;
+            blocks.on_early(new);
             return new;
         }
         self.next = end;
         if self.beyond == 0 {
             return data.len() as u64;
         }
+        let waited = self.beyond;
         let early = self.count(offset..end);
         self.beyond -= early;
         self.close_gap();
+        blocks.on_early_gone(waited - self.beyond);
         data.len() as u64 - early
     }
 
@@ -185,6 +206,7 @@ impl Assembler {
 
     /// Lets go of everything that is there.
     pub(super) fn clear(&mut self, blocks: &mut Blocks) {
+        blocks.on_early_gone(self.beyond);
         self.beyond = 0;
         self.read = self.next;
         self.blocks.drain(..).flatten().for_each(|block| blocks.put(block));

@@ -47,6 +47,24 @@ impl Stream {
 }
 
 #[test]
+fn the_peak_of_early_bytes_counts_what_all_streams_hold_at_once() {
+    let mut one = Stream::new();
+    one.insert(100..150);
+    one.insert(100..120);
+    assert_eq!(one.blocks.early_peak(), 50, "repeats wait once");
+    let mut other = Assembler::new();
+    other.insert(1_000, &bytes(1_000..1_030), &mut one.blocks);
+    assert_eq!(one.blocks.early_peak(), 80);
+    one.insert(0..100);
+    one.read_all();
+    other.insert(2_000, &bytes(2_000..2_040), &mut one.blocks);
+    assert_eq!(one.blocks.early_peak(), 80, "30 + 40 wait now");
+    other.clear(&mut one.blocks);
+    one.insert(200..281);
+    assert_eq!(one.blocks.early_peak(), 81, "what was given up waits no more");
+}
+
+#[test]
 fn bytes_in_order_are_readable_at_once() {
     let mut stream = Stream::new();
     assert_eq!(stream.insert(0..1000), 1000);

@@ -200,6 +200,11 @@ impl Streams {
         self.openable || !self.turns.news.is_empty() || self.theirs.iter().any(Theirs::has_news)
     }
 
+    /// The most received bytes that ever waited for others in front of them.
+    pub(crate) fn early_bytes_peak(&self) -> u64 {
+        self.blocks.early_peak()
+    }
+
     /// Is memory kept that `trim` would give back?
     pub(crate) fn has_spare(&self) -> bool {
         self.blocks.has_spare()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use braid_quic::TrainTag;
 
 use super::*;
+use crate::link::{Trains, TwoRates};
 use crate::units::{Rate, mbps, ms, us};
 
 fn at(span: Duration) -> Instant {
@@ -34,6 +35,19 @@ fn send(network: &mut Network, link: LinkId, bytes: &[u8], segment_size: usize, 
 fn arrivals(network: &mut Network) -> Vec<(Instant, Vec<u8>)> {
     let mut seen = Vec::new();
     while let Some(now) = network.next_arrival() {
+        while let Some(arrival) = network.take_arrival(now) {
+            seen.extend(arrival.bytes.chunks(arrival.segment_size).map(|segment| (now, segment.to_vec())));
+        }
+    }
+    seen
+}
+
+/// The first `count` datagrams that arrive: an end for networks whose rates change for ever.
+fn arrivals_until(network: &mut Network, count: usize) -> Vec<(Instant, Vec<u8>)> {
+    let mut seen = Vec::new();
+    while seen.len() < count
+        && let Some(now) = network.next_arrival()
+    {
         while let Some(arrival) = network.take_arrival(now) {
             seen.extend(arrival.bytes.chunks(arrival.segment_size).map(|segment| (now, segment.to_vec())));
         }
@@ -179,4 +193,87 @@ fn only_the_latest_datagrams_are_remembered() {
     }
     assert_eq!(network.remembered().len(), REMEMBERED_MAX);
     assert_eq!(network.remembered().front().unwrap().bytes, [3; 10]);
+}
+
+#[test]
+fn a_new_rate_moves_the_arrivals_of_what_waits() {
+    let mut network = Network::new(1);
+    let link = network.add(Link::new(mbps(10), ms(20)));
+    send(&mut network, link, &[7; 5_000], 1_250, ms(0)); // depart at 1, 2, 3 and 4 ms
+    network.change(link, Way::Up, Setting::Rate(mbps(1)), at(ms(2)));
+    send(&mut network, link, &[7; 1_250], 1_250, ms(2));
+    let seen: Vec<_> = arrivals(&mut network).into_iter().map(|(now, _)| now.since(at(ms(0)))).collect();
+    assert_eq!(seen, [ms(21), ms(22), ms(32), ms(42), ms(52)]);
+}
+
+#[test]
+fn two_rates_change_by_themselves_while_nothing_is_sent() {
+    let rates = TwoRates { rates: [mbps(10), mbps(1)], means: [ms(50), ms(50)] };
+    let mut network = Network::new(1);
+    let link = network.add(Link::new(mbps(1), ms(1)).with(Setting::TwoRates(rates)).queue_bytes(u64::MAX));
+    send(&mut network, link, &vec![1; 50_000], 1_250, ms(0));
+    for _ in 0..49 {
+        send(&mut network, link, &vec![1; 50_000], 1_250, ms(0));
+    }
+    let times: Vec<_> = arrivals_until(&mut network, 2_000).into_iter().map(|(now, _)| now).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1].since(pair[0])).collect();
+    let (fast, slow) = (gaps.iter().filter(|&&gap| gap == ms(1)), gaps.iter().filter(|&&gap| gap == ms(10)));
+    let (fast, slow) = (fast.count(), slow.count());
+    // Half of the time each: ten times as many datagrams leave in the fast state.
+    assert!(fast + slow > 1_850, "{fast} {slow}");
+    assert!((4..25).contains(&(fast / slow)), "{fast} {slow}");
+}
+
+#[test]
+fn two_links_that_share_a_queue_fill_it_together_and_keep_their_own_delays() {
+    let mut network = Network::new(1);
+    let one = network.add(Link::new(mbps(10), ms(20)).queue_bytes(5_000));
+    let two = network.add(Link::new(mbps(99), ms(50)).sharing(one));
+    for link in [one, two, one, two, one] {
+        send(&mut network, link, &[link.0 as u8; 1_250], 1_250, ms(0));
+    }
+    let seen: Vec<_> = arrivals(&mut network).into_iter().map(|(now, bytes)| (now, bytes[0])).collect();
+    assert_eq!(seen, [(at(ms(21)), 0), (at(ms(23)), 0), (at(ms(52)), 1), (at(ms(54)), 1)]);
+    assert_eq!(network.stats(one, Way::Up).overflowed, 1, "the fifth found it full");
+}
+
+#[test]
+fn a_cut_of_one_link_leaves_the_other_in_the_queue_they_share() {
+    let mut network = Network::new(1);
+    let one = network.add(Link::new(mbps(10), ms(20)));
+    let two = network.add(Link::new(mbps(10), ms(20)).sharing_way(Way::Up, one));
+    for link in [one, two] {
+        send(&mut network, link, &[link.0 as u8; 1_250], 1_250, ms(0));
+    }
+    network.cut(one, Way::Up, at(us(100)));
+    let seen: Vec<_> = arrivals(&mut network).into_iter().map(|(now, bytes)| (now, bytes[0])).collect();
+    assert_eq!(seen, [(at(ms(22)), 1)]);
+}
+
+#[test]
+fn what_a_system_refuses_is_not_sent() {
+    let mut network = Network::new(1);
+    let link = network.add(Link::new(mbps(10), ms(20)).with_way(Way::Up, Setting::LocalMtu(Some(1_400))));
+    let mut fate = |bytes: usize, segment_size| {
+        let train = train(&network, Role::Client, link, bytes, segment_size);
+        network.send(Role::Client, link, &train, &vec![1; bytes], at(ms(0)))
+    };
+    assert_eq!(fate(1_401, 1_401), Fate::TooBig);
+    assert_eq!(fate(2_802, 1_401), Fate::TooBig);
+    assert_eq!(fate(2_800, 1_400), Fate::Sent);
+    assert_eq!(fate(100, 1_500), Fate::Sent, "a short single datagram");
+    network.change(link, Way::Up, Setting::Unreachable(true), at(ms(0)));
+    let train = train(&network, Role::Client, link, 100, 100);
+    assert_eq!(network.send(Role::Client, link, &train, &[1; 100], at(ms(0))), Fate::Unreachable);
+    assert_eq!(network.stats(link, Way::Up).sent, 3);
+}
+
+#[test]
+fn trains_vanish_where_the_hardware_spoils_them() {
+    let mut network = Network::new(1);
+    let link = network.add(Link::new(mbps(10), ms(20)).with_way(Way::Up, Setting::Trains(Trains::Lost)));
+    send(&mut network, link, &[1; 2_400], 1_200, ms(0));
+    send(&mut network, link, &[2; 1_200], 1_200, ms(0));
+    let seen: Vec<_> = arrivals(&mut network).into_iter().map(|(_, bytes)| bytes[0]).collect();
+    assert_eq!(seen, [2]);
 }

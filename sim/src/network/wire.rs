@@ -5,10 +5,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use braid_quic::{LocalId, Role, RouteId, Train};
+use braid_quic::{Instant, LocalId, Role, RouteId, Train};
 
-use super::Way;
 use super::attack::{Attack, Attacker};
+use super::{LinkId, Way};
 use crate::link::{Lane, Link};
 use crate::rng::Rng;
 
@@ -22,6 +22,8 @@ pub(super) struct Wire {
     number: u8,
     up: Lane,
     down: Lane,
+    /// Which of the network's queues each direction goes through.
+    queues: [usize; 2],
     attacks: [Option<Attack>; 2],
     /// The client's own addresses, latest last: what leaves from any but the last goes nowhere.
     client: Vec<(LocalId, SocketAddr)>,
@@ -30,6 +32,7 @@ pub(super) struct Wire {
     faces: [Vec<Face>; 2],
     /// Which of its faces the client's datagrams carry now.
     mapped: FaceId,
+    disturbed_at: Option<Instant>,
 }
 
 /// Names an address under which one end of a link is known to the other.
@@ -68,7 +71,7 @@ pub(super) enum Exit {
 }
 
 impl Wire {
-    pub(super) fn new(number: usize, link: Link, seed: u64) -> Self {
+    pub(super) fn new(number: usize, link: Link, queues: [usize; 2], seed: u64) -> Self {
         let id = u8::try_from(number).expect("a world has few links");
         let client = address([10, 0, id, 1], 50_000 + u16::from(id));
         let server = address([192, 0, 2, 1 + link.listener as u8], 443);
@@ -76,13 +79,15 @@ impl Wire {
         let face = |address| vec![Face { address, leads_home: true }];
         Self {
             number: id,
-            up: Lane::new(link.up, rng("up")),
-            down: Lane::new(link.down, rng("down")),
+            up: Lane::new(LinkId(number), link.up, rng("up")),
+            down: Lane::new(LinkId(number), link.down, rng("down")),
+            queues,
             attacks: [None; 2],
             client: vec![(LocalId(u16::from(id)), client)],
             server: (LocalId(link.listener), server),
             faces: [face(client), face(server)],
             mapped: FaceId::FIRST,
+            disturbed_at: None,
         }
     }
 
@@ -162,6 +167,15 @@ impl Wire {
         }
     }
 
+    pub(super) fn on_disturbed(&mut self, now: Instant) {
+        self.disturbed_at = Some(now);
+    }
+
+    /// Whether something happened to the link since then that explains silence, or still lasts.
+    pub(super) fn is_disturbed(&self, since: Instant) -> bool {
+        self.disturbed_at.is_some_and(|at| at >= since) || self.up.is_dark() || self.down.is_dark()
+    }
+
     /// Someone begins to copy what passes in one direction.
     pub(super) fn attack(&mut self, attacker: Attacker) {
         let imitated = match attacker.way() {
@@ -183,6 +197,10 @@ impl Wire {
             Way::Up => &self.up,
             Way::Down => &self.down,
         }
+    }
+
+    pub(super) fn queue(&self, way: Way) -> usize {
+        self.queues[way as usize]
     }
 
     pub(super) fn lane_mut(&mut self, way: Way) -> &mut Lane {

@@ -8,17 +8,20 @@ use std::collections::{BTreeMap, VecDeque};
 use braid_quic::{ConnectionGuard, ConnectionKey, Direction, Event, Instant, PathId, RouteId, StreamId};
 use bytes::Bytes;
 
+use super::book::TransferId;
 use super::ledger::Ledger;
 use super::transfer::{Incoming, Outgoing};
 use crate::network::{LinkId, Way};
 
 const REQUEST_BYTES: usize = 8;
 
-/// How much goes which way in one transfer.
+/// How much goes which way on one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish {
     pub(crate) upload_bytes: u64,
     pub(crate) download_bytes: u64,
+    /// Whose part it is.
+    pub(crate) transfer: Option<TransferId>,
 }
 
 /// The client: opens paths and streams, reads replies.
@@ -55,9 +58,21 @@ impl ClientApp {
         self.paths.push((link, PathId::ZERO));
     }
 
+    /// A path is to run over another link.
+    pub(crate) fn on_migrated(&mut self, path: PathId, link: LinkId) {
+        self.paths.retain(|(_, other)| *other != path);
+        self.paths.push((link, path));
+    }
+
     /// The path opened last on a link.
     pub(crate) fn path_on(&self, link: LinkId) -> Option<PathId> {
         self.paths.iter().rev().find(|(on, _)| *on == link).map(|(_, path)| *path)
+    }
+
+    /// Every path that was asked for is opened, and these are all.
+    pub(crate) fn opened_paths(&self) -> Option<impl Iterator<Item = PathId>> {
+        let opened = self.confirmed && self.links.is_empty();
+        opened.then(|| self.paths.iter().map(|(_, path)| *path))
     }
 
     pub(crate) fn is_confirmed(&self) -> bool {
@@ -110,7 +125,7 @@ impl ClientApp {
             && let Some(stream) = connection.open_stream(Direction::Bidirectional)
         {
             self.wishes.pop_front();
-            ledger.on_opened(now);
+            ledger.on_opened(wish.transfer, stream, now);
             let wanted = Bytes::copy_from_slice(&wish.download_bytes.to_be_bytes());
             let mut request = Outgoing::new(stream, Way::Up, wanted, wish.upload_bytes);
             request.push(connection)?;

@@ -3,6 +3,7 @@
 //! Owns one turn: receive, deadline, events, transmit. After each turn it checks what must hold: the endpoint's own
 //! audit, no deadline in the past, and what `watch` sees. Knows no link's properties.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use braid_quic::{
@@ -20,6 +21,17 @@ use crate::network::{Arrival, BUFFER_BYTES, Network};
 const ROUNDS_MAX: u32 = 10_000;
 /// A socket that was full has room again after this long.
 const SOCKET_DRAINS_IN: Duration = Duration::from_micros(20);
+
+/// Trouble of its link explains a path's being suspected for this many smoothed round trips, and a bit, afterwards.
+const SUSPICION_RTTS: u32 = 3;
+const SUSPICION_EXCUSED: Duration = Duration::from_millis(100);
+
+/// How often an end suspected a path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Suspicions {
+    pub(crate) all: u64,
+    pub(crate) spurious: u64,
+}
 
 /// How an end's socket and clock behave, and how closely it is watched.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +66,10 @@ pub(crate) struct Host {
     key: Option<ConnectionKey>,
     closed: Option<CloseReason>,
     abandoned_any: bool,
+    validated: BTreeSet<PathId>,
+    /// Paths that were suspected since the last judgement.
+    doubted: Vec<PathId>,
+    suspicions: Suspicions,
     socket_ready_at: Option<Instant>,
     turns: u32,
     /// The last known numbers of the connection and of every path it had.
@@ -77,6 +93,9 @@ impl Host {
             key: None,
             closed: None,
             abandoned_any: false,
+            validated: BTreeSet::new(),
+            doubted: Vec::new(),
+            suspicions: Suspicions::default(),
             socket_ready_at: None,
             turns: 0,
             stats: ConnectionStats::default(),
@@ -119,6 +138,11 @@ impl Host {
         self.closed.as_ref()
     }
 
+    /// Whether this end has validated a path; that of the handshake needs no more than the handshake.
+    pub(crate) fn has_validated(&self, path: PathId) -> bool {
+        path == PathId::ZERO || self.validated.contains(&path)
+    }
+
     /// This end's connection, while the endpoint knows it.
     pub(crate) fn connection(&mut self, now: Instant) -> Option<ConnectionGuard<'_>> {
         self.endpoint.connection(self.key?, now)
@@ -152,6 +176,7 @@ impl Host {
                 self.endpoint.on_deadline(now);
             }
             self.take_events(ledger, now)?;
+            self.judge_suspicions(network, now);
             let quiet = self.transmit(network, &mut trains_left, now)?;
             if self.socket_ready_at.is_some() || quiet {
                 return self.check(now);
@@ -177,6 +202,7 @@ impl Host {
             connections: self.endpoint.connections().count(),
             stats: self.stats,
             closed: self.closed.clone(),
+            suspicions: self.suspicions,
         }
     }
 
@@ -196,6 +222,23 @@ impl Host {
         Ok(())
     }
 
+    /// Finds out which suspicions had no reason.
+    fn judge_suspicions(&mut self, network: &Network, now: Instant) {
+        if self.doubted.is_empty() {
+            return;
+        }
+        self.note_paths(now);
+        for path in std::mem::take(&mut self.doubted) {
+            self.suspicions.all += 1;
+            let Some(stats) = self.paths.iter().find(|stats| stats.id == path) else { continue };
+            let patience = stats.rtt_smoothed.unwrap_or_default() * SUSPICION_RTTS + SUSPICION_EXCUSED;
+            let since = Instant::ZERO + now.since(Instant::ZERO).saturating_sub(patience);
+            let link = network.link_of(&stats.route, self.role);
+            self.suspicions.spurious +=
+                u64::from(link.is_some_and(|link| !network.is_disturbed(link, since)));
+        }
+    }
+
     fn on_event(
         &mut self,
         key: ConnectionKey,
@@ -209,6 +252,7 @@ impl Host {
                 self.abandoned_any = true;
                 self.note_paths(now);
             }
+            Event::PathSuspect(path) => self.doubted.push(*path),
             Event::PathValidated(path) => self.on_validated(key, *path, now),
             Event::Closed(reason) => {
                 self.note_paths(now);
@@ -232,6 +276,9 @@ impl Host {
 
     fn on_validated(&mut self, key: ConnectionKey, path: PathId, now: Instant) {
         let stats = self.endpoint.connection(key, now).and_then(|connection| connection.path_stats(path));
+        if self.key == Some(key) {
+            self.validated.insert(path);
+        }
         if let Some(stats) = stats {
             self.watch.on_proven(stats.route);
         }
@@ -245,6 +292,7 @@ impl Host {
         now: Instant,
     ) -> Result<bool, String> {
         self.silence_leaving_paths(now);
+        self.prove_addresses(now);
         let mut port = Port {
             network,
             watch: &mut self.watch,
@@ -270,6 +318,15 @@ impl Host {
             self.socket_ready_at = Some(now + SOCKET_DRAINS_IN);
         }
         Ok(quiet)
+    }
+
+    /// Tells the watch which addresses the endpoint holds for proven: not every proof is an event.
+    fn prove_addresses(&mut self, now: Instant) {
+        if !self.watch.doubts_any() {
+            return;
+        }
+        let Some(connection) = self.key.and_then(|key| self.endpoint.connection(key, now)) else { return };
+        self.watch.believe(|route| connection.is_proven(route));
     }
 
     /// Tells the watch which routes carry only paths that are leaving.

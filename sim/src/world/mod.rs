@@ -1,4 +1,4 @@
-//! A world: two endpoints, the links between them, and virtual time.
+//! A world: two endpoints, the links between them, and virtual time; other connections may compete.
 //!
 //! Owns the clock and the order of everything that happens: arrivals, then scheduled actions, then a turn of each end
 //! that was touched or whose deadline came. A broken rule ends the run with the seed and the time at which it broke.
@@ -6,7 +6,10 @@
 
 mod agenda;
 mod apps;
+mod at;
+mod book;
 mod content;
+mod flow;
 mod host;
 mod ledger;
 mod report;
@@ -17,22 +20,22 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use braid_quic::{
-    ClientConfig, ClientTls, Endpoint, EndpointConfig, Instant, PathErrorCode, Role, ServerTls,
-};
+use braid_quic::{Instant, PathErrorCode, Role};
 
-use self::agenda::{Action, Agenda};
-use self::apps::{ClientApp, ServerApp};
-use self::host::{App, Host};
-use self::ledger::Ledger;
+use self::agenda::{Action, Agenda, Anchor};
+use self::apps::{ClientApp, Wish};
+use self::flow::{Flow, Maker};
+use self::host::Host;
 use self::report::EndReport;
 use self::scenario::Setup;
 use crate::network::{LinkId, Network, Way};
-use crate::rng::Rng;
-use crate::tls::{self, VirtualClock};
+use crate::tls::VirtualClock;
 
+pub use self::at::At;
+pub use self::book::{Transfer, TransferId, TransferReport};
+pub use self::flow::{Competitor, CompetitorId, CompetitorReport};
 pub use self::report::{LinkReport, PathReport, Report};
-pub use self::scenario::{At, Client};
+pub use self::scenario::Client;
 
 /// Where virtual time starts; not at the origin, so that subtracting from it does not saturate.
 const START: Instant = Instant::from_nanos(1_000_000_000_000);
@@ -40,6 +43,8 @@ const START: Instant = Instant::from_nanos(1_000_000_000_000);
 const DRAIN_LIMIT: Duration = Duration::from_secs(200);
 /// How soon an action that an endpoint refused for now is tried again.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// The index of the main connection.
+const MAIN: usize = 0;
 /// More steps than this at one instant mean that time stands still.
 const STEPS_AT_ONE_INSTANT_MAX: u32 = 100_000;
 
@@ -51,26 +56,14 @@ pub struct World {
     setup: Setup,
     clock: Arc<VirtualClock>,
     network: Network,
-    ledger: Ledger,
     agenda: Agenda,
-    ends: Option<Ends>,
+    /// The main connection, and then its competitors.
+    flows: Vec<Flow>,
+    /// Whose each link is, as an index of `flows`.
+    owners: Vec<usize>,
+    ready_at: Option<Instant>,
     asked: u64,
     refusals: Vec<(Duration, String)>,
-}
-
-/// Both ends, once the world runs.
-struct Ends {
-    client: Host,
-    server: Host,
-}
-
-impl Ends {
-    fn end(&mut self, role: Role) -> &mut Host {
-        match role {
-            Role::Client => &mut self.client,
-            Role::Server => &mut self.server,
-        }
-    }
 }
 
 /// Whether a run goes on.
@@ -92,9 +85,10 @@ impl World {
             setup: Setup::default(),
             clock: Arc::default(),
             network: Network::new(seed),
-            ledger: Ledger::default(),
             agenda: Agenda::default(),
-            ends: None,
+            flows: vec![Flow::default()],
+            owners: Vec::new(),
+            ready_at: None,
             asked: 0,
             refusals: Vec::new(),
         }
@@ -135,23 +129,32 @@ impl World {
     /// What has come of the run so far.
     pub fn report(&mut self) -> Report {
         let now = self.now;
-        let (stall, stalled_at) = self.ledger.longest_stall(now);
+        let ledger = &self.flows[MAIN].ledger;
+        let (stall, stalled_at) = ledger.longest_stall(now);
         let mut report = Report {
             seed: self.seed,
             elapsed: self.elapsed(),
             asked: self.asked,
-            delivered: self.ledger.delivered(),
-            completed_at: self.ledger.completed_at().map(|at| at.since(START)),
+            delivered: ledger.delivered(),
+            completed_at: ledger.completed_at().map(|at| at.since(START)),
             longest_stall: (stall, stalled_at.since(START)),
+            ready_at: self.ready_at.map(|at| at.since(START)),
+            transfers: ledger.book.report(START, now),
+            competitors: self.flows.iter().filter_map(|flow| flow.competitor_report(now)).collect(),
             links: Vec::new(),
             client: EndReport::default(),
             server: EndReport::default(),
             digest: self.network.digest(),
         };
-        let Some(ends) = &mut self.ends else { return report };
+        for ends in self.flows.iter_mut().skip(MAIN + 1).filter_map(|flow| flow.ends.as_mut()) {
+            ends.note_paths(now);
+        }
+        let Some(ends) = &mut self.flows[MAIN].ends else { return report };
         report.client = ends.client.report(now);
         report.server = ends.server.report(now);
-        report.links = self.network.links().map(|link| link_report(&self.network, ends, link)).collect();
+        let owners = self.network.links().zip(&self.owners);
+        report.links =
+            owners.map(|(link, &owner)| link_report(&self.network, &self.flows[owner], link)).collect();
         report
     }
 
@@ -178,50 +181,68 @@ impl World {
             return Err("time stands still".to_owned());
         }
         let now = self.now;
-        let mut touched = self.deliver();
+        self.deliver();
         while let Some(action) = self.agenda.take_due(now) {
-            touched = [true; 2];
+            self.flows.iter_mut().for_each(Flow::touch);
             self.perform(action);
         }
-        self.turn(touched)?;
+        self.turn()?;
+        self.reach_anchors();
         Ok(Progress::Stepped)
     }
 
     fn next_instant(&mut self) -> Option<Instant> {
-        let ends = self.ends.as_mut()?;
-        let wakes = [ends.client.wakes_at(), ends.server.wakes_at()];
         let others = [self.network.next_arrival(), self.agenda.next_at()];
-        wakes.into_iter().chain(others).flatten().min()
+        self.flows.iter_mut().map(Flow::wakes_at).chain(others).flatten().min()
     }
 
-    /// Hands over what has arrived, and tells whether the client and the server got something.
-    fn deliver(&mut self) -> [bool; 2] {
-        let mut touched = [false; 2];
-        let Some(ends) = &mut self.ends else { return touched };
+    /// Hands over what has arrived.
+    fn deliver(&mut self) {
         while let Some(mut arrival) = self.network.take_arrival(self.now) {
-            touched[usize::from(arrival.to == Role::Server)] = true;
-            ends.end(arrival.to).receive(&mut arrival, self.now);
+            if let Some(ends) = &mut self.flows[self.owners[arrival.link.0]].ends {
+                ends.end(arrival.to).receive(&mut arrival, self.now);
+            }
             self.network.give_back(arrival.bytes);
         }
-        touched
     }
 
     /// A turn for each end that was touched or whose time has come.
-    fn turn(&mut self, touched: [bool; 2]) -> Result<(), String> {
-        let Some(ends) = &mut self.ends else { return Ok(()) };
-        for (host, touched) in [&mut ends.client, &mut ends.server].into_iter().zip(touched) {
-            if touched || host.wakes_at().is_some_and(|at| at <= self.now) {
-                host.turn(&mut self.network, &mut self.ledger, self.now)?;
-            }
+    fn turn(&mut self) -> Result<(), String> {
+        for (number, flow) in self.flows.iter_mut().enumerate() {
+            let outcome = flow.turn(&mut self.network, self.now);
+            outcome.map_err(|broken| match number {
+                MAIN => broken,
+                competitor => format!("competitor {competitor}: {broken}"),
+            })?;
         }
         Ok(())
+    }
+
+    /// Tells the agenda what has come to pass that actions may wait for.
+    fn reach_anchors(&mut self) {
+        if self.ready_at.is_none() && self.is_ready() {
+            self.ready_at = Some(self.now);
+            self.agenda.on_reached(Anchor::Ready, self.now);
+        }
+        while let Some(transfer) = self.flows[MAIN].ledger.book.take_completed() {
+            self.agenda.on_reached(Anchor::Completed(transfer), self.now);
+        }
+    }
+
+    /// When that came to pass, if it is known.
+    fn reached_at(&self, anchor: Anchor) -> Option<Instant> {
+        match anchor {
+            Anchor::Start => Some(START),
+            Anchor::Ready => self.ready_at,
+            Anchor::Completed(transfer) => self.flows[MAIN].ledger.book.ended_at(transfer),
+        }
     }
 
     fn perform(&mut self, action: Action) {
         let outcome = self.try_perform(action);
         let Err(refusal) = outcome else { return };
-        if action.is_patient() && self.ends.as_ref().is_some_and(|ends| ends.client.closed().is_none()) {
-            self.agenda.add(self.now + PATIENCE, action);
+        if action.is_patient() && self.is_client_open() {
+            self.agenda.add(self.now + PATIENCE, None, action);
         } else {
             self.refusals.push((self.elapsed(), refusal));
         }
@@ -229,16 +250,30 @@ impl World {
 
     fn try_perform(&mut self, action: Action) -> Result<(), String> {
         let now = self.now;
+        if let Some(link) = action.disturbs() {
+            self.network.on_disturbed(link, now);
+        }
         match action {
             Action::Cut(link, way) => self.network.cut(link, way, now),
             Action::Restore(link, way) => self.network.restore(link, way, now),
             Action::Rebind(link, rebinding) => self.network.rebind(link, rebinding),
             Action::Renumber(link) => self.network.renumber(link),
             Action::Attack(link, attacker) => self.network.attack(link, attacker),
-            Action::Transfer(wish) => self.client_app()?.wish(wish),
+            Action::Set(link, way, setting) => self.network.change(link, way, setting, now),
+            Action::Transfer(transfer) => self.begin(transfer)?,
+            Action::TransferLike(other) => {
+                let transfer = self.plan_transfer(self.flows[MAIN].ledger.book.transfer(other).clone());
+                self.begin(transfer)?;
+            }
             Action::OpenPath(link) => {
                 let route = self.network.route(link, Role::Client);
                 self.client_app()?.open_link(link, route);
+            }
+            Action::MigratePath(from, to) => {
+                let path = self.client_app()?.path_on(from).ok_or("no path was opened on the link")?;
+                let route = self.network.route(to, Role::Client);
+                self.with(Role::Client, |connection| connection.migrate_path(path, route).map_err(shown))?;
+                self.client_app()?.on_migrated(path, to);
             }
             Action::AbandonPath(by, link) => {
                 let path = self.client_app()?.path_on(link).ok_or("no path was opened on the link")?;
@@ -248,6 +283,12 @@ impl World {
             Action::SetBackup(by, link, backup) => {
                 let path = self.client_app()?.path_on(link).ok_or("no path was opened on the link")?;
                 self.with(by, |connection| connection.set_path_backup(path, backup).map_err(shown))?;
+            }
+            Action::Begin(competitor) => self.launch(competitor)?,
+            Action::End(competitor) => {
+                let ends = self.flows[competitor].ends.as_mut().ok_or("the competitor never began")?;
+                let connection = ends.end(Role::Client).connection(now);
+                connection.ok_or("the competitor is gone")?.close(0, b"as the scenario says");
             }
             Action::UpdateKeys(by) => self.with(by, |connection| connection.update_keys().map_err(shown))?,
             Action::Close(by, code) => {
@@ -260,6 +301,17 @@ impl World {
         Ok(())
     }
 
+    /// The client's application asks for a transfer.
+    fn begin(&mut self, transfer: TransferId) -> Result<(), String> {
+        self.flows[MAIN].ledger.book.on_asked(transfer, self.now);
+        let planned = self.flows[MAIN].ledger.book.transfer(transfer);
+        let ((upload_bytes, download_bytes), streams) = (planned.stream_bytes(), planned.stream_count());
+        for _ in 0..streams {
+            self.client_app()?.wish(Wish { upload_bytes, download_bytes, transfer: Some(transfer) });
+        }
+        Ok(())
+    }
+
     /// Does something with the connection of one end.
     fn with(
         &mut self,
@@ -267,67 +319,41 @@ impl World {
         ask: impl FnOnce(&mut braid_quic::ConnectionGuard<'_>) -> Result<(), String>,
     ) -> Result<(), String> {
         let now = self.now;
-        let ends = self.ends.as_mut().ok_or("the world has not started")?;
+        let ends = self.flows[MAIN].ends.as_mut().ok_or("the world has not started")?;
         let host = ends.end(role);
         let mut connection = host.connection(now).ok_or_else(|| format!("{role:?} has no connection"))?;
         ask(&mut connection)
     }
 
     fn client_app(&mut self) -> Result<&mut ClientApp, String> {
-        self.ends.as_mut().and_then(|ends| ends.client.client_app()).ok_or_else(|| "no client".to_owned())
+        self.flows[MAIN].client_app().ok_or_else(|| "no client".to_owned())
+    }
+
+    fn is_client_open(&self) -> bool {
+        self.flows[MAIN].ends.as_ref().is_some_and(|ends| ends.client.closed().is_none())
     }
 
     /// Makes both endpoints and lets the client connect over the first link.
     fn start(&mut self) {
-        if self.ends.is_some() {
+        if self.flows[MAIN].ends.is_some() {
             return;
         }
-        self.clock.set(self.now);
-        let links: Vec<LinkId> = self.network.links().collect();
-        let (&first, others) = links.split_first().expect("a world needs a link");
-        let mut app = ClientApp::default();
-        app.on_started(first);
-        for &link in others.iter().filter(|link| !self.setup.spare_links.contains(link)) {
-            app.open_link(link, self.network.route(link, Role::Client));
-        }
-        let setup = &self.setup;
-        let mut client = Host::new(self.endpoint(Role::Client), App::Client(app), setup.manners);
-        let server = Host::new(self.endpoint(Role::Server), App::Server(ServerApp::default()), setup.manners);
-        let config = ClientConfig { tls: self.client_tls(), transport: Arc::new(setup.client.clone()) };
-        let route = self.network.route(first, Role::Client);
-        let key = client
-            .endpoint_mut()
-            .connect(config, tls::server_name(), route, self.now)
-            .unwrap_or_else(|error| panic!("{}: the client cannot connect: {error:?}", self.place()));
-        client.on_key(key);
-        self.ends = Some(Ends { client, server });
-        if let Err(broken) = self.turn([true, false]) {
+        if let Err(broken) = self.launch(MAIN).and_then(|()| self.turn()) {
             panic!("{}: {broken}", self.place());
         }
     }
 
-    fn endpoint(&self, role: Role) -> Endpoint {
-        let mut rng = Rng::labelled(self.seed, &format!("{role:?} endpoint"));
-        let mut config = EndpointConfig::new(rng.array(), rng.array());
-        if role == Role::Server {
-            config.server = Some(self.server_tls());
-            config.transport = Arc::new(self.setup.server.clone());
-        }
-        Endpoint::new(config, rng.array())
-    }
-
-    fn client_tls(&self) -> ClientTls {
-        let seed = Rng::labelled(self.seed, "client tls").next_u64();
-        let (protection, hello) = (self.setup.protection, self.setup.hello);
-        let config = tls::client_config(seed, protection, hello, Arc::clone(&self.clock));
-        ClientTls::new(config).expect("the simulator's TLS settings suit QUIC")
-    }
-
-    fn server_tls(&self) -> ServerTls {
-        let seed = Rng::labelled(self.seed, "server tls").next_u64();
-        let (protection, hello) = (self.setup.protection, self.setup.hello);
-        let config = tls::server_config(seed, protection, hello, Arc::clone(&self.clock));
-        ServerTls::new(config).expect("the simulator's TLS settings suit QUIC")
+    /// Makes both endpoints of a connection.
+    fn launch(&mut self, number: usize) -> Result<(), String> {
+        self.clock.set(self.now);
+        let maker = Maker {
+            seed: self.seed,
+            setup: &self.setup,
+            clock: &self.clock,
+            network: &self.network,
+            now: self.now,
+        };
+        self.flows[number].start(number, &maker)
     }
 
     fn set_now(&mut self, now: Instant) {
@@ -353,20 +379,22 @@ impl Drop for World {
 }
 
 /// A link's numbers, and those of the paths that ran over it.
-fn link_report(network: &Network, ends: &mut Ends, link: LinkId) -> LinkReport {
+fn link_report(network: &Network, flow: &Flow, link: LinkId) -> LinkReport {
+    let (up, down) = (network.stats(link, Way::Up), network.stats(link, Way::Down));
+    let mut paths: Vec<PathReport> = Vec::new();
+    let Some(ends) = &flow.ends else { return LinkReport { up, down, paths } };
     let of_link = |host: &Host, role| {
         let on_link = |stats: &&braid_quic::PathStats| network.link_of(&stats.route, role) == Some(link);
         host.known_paths().iter().filter(on_link).cloned().collect::<Vec<_>>()
     };
     let client = of_link(&ends.client, Role::Client);
     let mut server = of_link(&ends.server, Role::Server);
-    let mut paths: Vec<PathReport> = Vec::new();
     for stats in client {
         let other = server.iter().position(|other| other.id == stats.id).map(|at| server.remove(at));
         paths.push(PathReport { client: Some(stats), server: other });
     }
     paths.extend(server.into_iter().map(|stats| PathReport { client: None, server: Some(stats) }));
-    LinkReport { up: network.stats(link, Way::Up), down: network.stats(link, Way::Down), paths }
+    LinkReport { up, down, paths }
 }
 
 fn shown(error: impl std::fmt::Debug) -> String {

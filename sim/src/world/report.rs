@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use braid_quic::{CloseReason, ConnectionStats, PathStats};
 
+use super::book::{TransferId, TransferReport};
+use super::flow::{CompetitorId, CompetitorReport};
+use super::host::Suspicions;
 use crate::link::LaneStats;
 use crate::network::LinkId;
 
@@ -19,6 +22,9 @@ pub struct Report {
     pub(crate) delivered: u64,
     pub(crate) completed_at: Option<Duration>,
     pub(crate) longest_stall: (Duration, Duration),
+    pub(crate) ready_at: Option<Duration>,
+    pub(crate) transfers: Vec<TransferReport>,
+    pub(crate) competitors: Vec<CompetitorReport>,
     pub(crate) links: Vec<LinkReport>,
     pub(crate) client: EndReport,
     pub(crate) server: EndReport,
@@ -51,6 +57,7 @@ pub(crate) struct EndReport {
     pub(crate) connections: usize,
     pub(crate) stats: ConnectionStats,
     pub(crate) closed: Option<CloseReason>,
+    pub(crate) suspicions: Suspicions,
 }
 
 impl Report {
@@ -84,6 +91,31 @@ impl Report {
         self.longest_stall.1
     }
 
+    /// When every path that was asked for at the start was validated by both ends, from the start of the world.
+    pub fn ready_at(&self) -> Option<Duration> {
+        self.ready_at
+    }
+
+    /// Every transfer, in the order in which they were written down or, where they are repeated without end, begun.
+    pub fn transfers(&self) -> &[TransferReport] {
+        &self.transfers
+    }
+
+    /// One transfer.
+    pub fn transfer(&self, id: TransferId) -> &TransferReport {
+        &self.transfers[id.0]
+    }
+
+    /// Every competitor, in the order in which they were added.
+    pub fn competitors(&self) -> &[CompetitorReport] {
+        &self.competitors
+    }
+
+    /// One competitor.
+    pub fn competitor(&self, id: CompetitorId) -> &CompetitorReport {
+        &self.competitors[id.0]
+    }
+
     /// Every link's part, in the order in which the links were added.
     pub fn links(&self) -> &[LinkReport] {
         &self.links
@@ -108,6 +140,27 @@ impl Report {
     /// The server's connection.
     pub fn server(&self) -> &ConnectionStats {
         &self.server.stats
+    }
+
+    /// How often either end suspected a path.
+    pub fn suspects(&self) -> u64 {
+        self.client.suspicions.all + self.server.suspicions.all
+    }
+
+    /// How often that had no reason: the link was not dark, and it was not cut, restored, made unreachable or given
+    /// another address within three smoothed round trips and 100 ms before. Loss, queues and slow rates are no reasons.
+    pub fn spurious_suspects(&self) -> u64 {
+        self.client.suspicions.spurious + self.server.suspicions.spurious
+    }
+
+    /// Stream bytes that reached either end more than once.
+    pub fn duplicate_bytes(&self) -> u64 {
+        self.client().stream_bytes_repeated + self.server().stream_bytes_repeated
+    }
+
+    /// The most stream bytes that ever waited at one end for others in front of them.
+    pub fn reassembly_peak_bytes(&self) -> u64 {
+        self.client().early_bytes_peak.max(self.server().early_bytes_peak)
     }
 
     /// How the client's connection ended, if it did.

@@ -5,14 +5,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use braid_quic::{Endpoint, PathStats, Role, RouteId, TransportConfig};
+use braid_quic::{PathStats, Role, RouteId, TransportConfig};
 
-use super::agenda::Action;
-use super::apps::Wish;
+use super::agenda::{Action, Anchor};
+use super::at::At;
+use super::book::{Transfer, TransferId};
+use super::flow::{Competitor, CompetitorId, Ends, Flow};
 use super::host::Manners;
-use super::{START, World};
+use super::{MAIN, START, World};
 use crate::link::Link;
-use crate::network::{Arrival, Attacker, LinkId, Rebinding, Remembered, Way};
+use crate::network::{Arrival, LinkId, Remembered};
 use crate::provider::{Hello, Protection};
 use crate::units::Rate;
 
@@ -58,7 +60,26 @@ impl World {
 
     /// Adds a link.
     pub fn add(&mut self, link: Link) -> LinkId {
-        assert!(self.ends.is_none(), "links are added before the world runs");
+        let link = self.own(link, MAIN);
+        self.flows[MAIN].links.push(link);
+        link
+    }
+
+    /// Adds another connection, with endpoints and a link of its own.
+    pub fn compete(&mut self, competitor: Competitor) -> CompetitorId {
+        let number = self.flows.len();
+        let link = self.own(competitor.link.clone(), number);
+        self.agenda.add(START + competitor.from, None, Action::Begin(number));
+        if let Some(until) = competitor.until {
+            self.agenda.add(START + until, None, Action::End(number));
+        }
+        self.flows.push(Flow::competing(competitor, link));
+        CompetitorId(number - 1)
+    }
+
+    fn own(&mut self, link: Link, flow: usize) -> LinkId {
+        assert!(self.flows[MAIN].ends.is_none(), "links are added before the world runs");
+        self.owners.push(flow);
         self.network.add(link)
     }
 
@@ -128,7 +149,18 @@ impl World {
 
     /// What happens at a time after the start.
     pub fn at(&mut self, elapsed: Duration) -> At<'_> {
-        At { elapsed, world: self }
+        At::new(self, Anchor::Start, elapsed)
+    }
+
+    /// What happens at a time after every path that is opened at the start was validated by both ends; if one never is,
+    /// it never happens.
+    pub fn after_ready(&mut self, delay: Duration) -> At<'_> {
+        At::new(self, Anchor::Ready, delay)
+    }
+
+    /// What happens at a time after a transfer is complete.
+    pub fn after(&mut self, transfer: TransferId, delay: Duration) -> At<'_> {
+        At::new(self, Anchor::Completed(transfer), delay)
     }
 }
 
@@ -139,9 +171,17 @@ impl World {
         self.client_app().is_ok_and(|app| app.is_confirmed())
     }
 
+    /// The handshake is confirmed and every path that was asked for is validated by both ends.
+    pub fn is_ready(&mut self) -> bool {
+        let Some(Ends { client, server, .. }) = &mut self.flows[MAIN].ends else { return false };
+        let Some(app) = client.client_app() else { return false };
+        let Some(paths) = app.opened_paths().map(Vec::from_iter) else { return false };
+        paths.into_iter().all(|path| client.has_validated(path) && server.has_validated(path))
+    }
+
     /// Everything asked for is delivered and every action done; or the connection is over.
     pub fn is_done(&mut self) -> bool {
-        let Some(ends) = &mut self.ends else { return false };
+        let Some(ends) = &mut self.flows[MAIN].ends else { return false };
         let over =
             ends.client.closed().is_some() && (ends.server.closed().is_some() || !ends.server.is_open());
         let served = ends.server.server_app().is_none_or(|app| app.open() == 0);
@@ -149,19 +189,23 @@ impl World {
         over || (satisfied && served && self.agenda.is_empty())
     }
 
-    /// How many connections the client's and the server's endpoint hold.
+    /// How many connections the endpoints of the main client and its server hold.
     pub fn connections(&self) -> (usize, usize) {
-        let count = |endpoint: &Endpoint| endpoint.connections().count();
-        self.ends
-            .as_ref()
-            .map_or((0, 0), |ends| (count(ends.client.endpoint()), count(ends.server.endpoint())))
+        self.flows[MAIN].connections()
     }
 
     /// One end's numbers of the path opened last on a link.
     pub fn path_stats(&mut self, seen_by: Role, link: LinkId) -> Option<PathStats> {
         let path = self.client_app().ok()?.path_on(link)?;
         let now = self.now;
-        self.ends.as_mut()?.end(seen_by).path_stats(now).iter().find(|stats| stats.id == path).cloned()
+        self.flows[MAIN]
+            .ends
+            .as_mut()?
+            .end(seen_by)
+            .path_stats(now)
+            .iter()
+            .find(|stats| stats.id == path)
+            .cloned()
     }
 
     /// What endpoints refused to do, with the time since the start.
@@ -176,35 +220,42 @@ impl World {
 
     /// Hands a datagram to one end at once, as if it came over the link. Between this and `serve` the end has no turn.
     pub fn inject(&mut self, to: Role, link: LinkId, bytes: Vec<u8>) {
-        self.inject_by(to, self.network.route(link, to), bytes);
+        self.inject_by(to, link, self.network.route(link, to), bytes);
     }
 
     /// The same from any address: what somebody off the path can do who saw or guessed a datagram.
     pub fn inject_from(&mut self, source: SocketAddr, to: Role, link: LinkId, bytes: Vec<u8>) {
         let route = self.network.stranger(link, to, source);
-        self.inject_by(to, route, bytes);
+        self.inject_by(to, link, route, bytes);
     }
 
-    fn inject_by(&mut self, to: Role, route: RouteId, bytes: Vec<u8>) {
+    fn inject_by(&mut self, to: Role, link: LinkId, route: RouteId, bytes: Vec<u8>) {
         let now = self.now;
         self.start();
-        let Some(ends) = &mut self.ends else { return };
-        let mut arrival =
-            Arrival { to, route, segment_size: bytes.len().max(1), bytes, ecn: braid_quic::Ecn::NotEct };
+        let Some(ends) = &mut self.flows[self.owners[link.0]].ends else { return };
+        let mut arrival = Arrival {
+            to,
+            link,
+            route,
+            segment_size: bytes.len().max(1),
+            bytes,
+            ecn: braid_quic::Ecn::NotEct,
+        };
         ends.end(to).receive(&mut arrival, now);
         self.network.give_back(arrival.bytes);
     }
 
     /// Gives both ends a turn, after `inject`.
     pub fn serve(&mut self) {
-        if let Err(broken) = self.turn([true; 2]) {
+        self.flows.iter_mut().for_each(Flow::touch);
+        if let Err(broken) = self.turn() {
             panic!("{}: {broken}", self.place());
         }
     }
 
-    pub(super) fn ask(&mut self, elapsed: Duration, upload_bytes: u64, download_bytes: u64) {
-        self.asked += upload_bytes + download_bytes;
-        self.agenda.add(START + elapsed, Action::Transfer(Wish { upload_bytes, download_bytes }));
+    pub(super) fn plan_transfer(&mut self, transfer: Transfer) -> TransferId {
+        self.asked += transfer.total_bytes();
+        self.flows[MAIN].ledger.book.plan(transfer)
     }
 }
 
@@ -216,109 +267,16 @@ pub struct Client<'a> {
 impl Client<'_> {
     /// Asks for `bytes` on a new stream.
     pub fn downloads(self, bytes: u64) {
-        self.world.ask(Duration::ZERO, 0, bytes);
+        self.exchanges(0, bytes);
     }
 
     /// Sends `bytes` on a new stream.
     pub fn sends(self, bytes: u64) {
-        self.world.ask(Duration::ZERO, bytes, 0);
+        self.exchanges(bytes, 0);
     }
 
     /// Sends and asks on one new stream.
     pub fn exchanges(self, upload_bytes: u64, download_bytes: u64) {
-        self.world.ask(Duration::ZERO, upload_bytes, download_bytes);
-    }
-}
-
-/// What happens at one time; every method schedules one thing and may be chained.
-pub struct At<'a> {
-    elapsed: Duration,
-    world: &'a mut World,
-}
-
-// A scenario writes these as statements; the value returned is only for chaining.
-#[allow(clippy::return_self_not_must_use)]
-impl At<'_> {
-    /// Both directions of a link go dark; nobody is told.
-    pub fn cut(self, link: LinkId) -> Self {
-        self.cut_way(link, Way::Up).cut_way(link, Way::Down)
-    }
-
-    /// One direction of a link goes dark.
-    pub fn cut_way(self, link: LinkId, way: Way) -> Self {
-        self.plan(Action::Cut(link, way))
-    }
-
-    /// Both directions of a link work again.
-    pub fn restore(self, link: LinkId) -> Self {
-        self.plan(Action::Restore(link, Way::Up)).plan(Action::Restore(link, Way::Down))
-    }
-
-    /// A NAT gives the client of a link another port; what the server sends to the old one is lost.
-    pub fn rebind(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: false }))
-    }
-
-    /// The same with another IP address and port.
-    pub fn rebind_ip(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: true, both_ways: false }))
-    }
-
-    /// Another port, but what the server sends to the old one still arrives.
-    pub fn rebind_both_ways(self, link: LinkId) -> Self {
-        self.plan(Action::Rebind(link, Rebinding { ip: false, both_ways: true }))
-    }
-
-    /// The client's interface at a link gets another address and `LocalId`: what is sent from or to the old address is
-    /// lost, the former with `Fate::Unreachable`. The client is not told; what it receives comes in at the new one.
-    pub fn renumber(self, link: LinkId) -> Self {
-        self.plan(Action::Renumber(link))
-    }
-
-    /// Someone begins to copy datagrams of a link; whoever did so before in that direction stops.
-    pub fn attack(self, link: LinkId, attacker: Attacker) -> Self {
-        self.plan(Action::Attack(link, attacker))
-    }
-
-    /// The client asks for `bytes` on a new stream.
-    pub fn download(self, bytes: u64) -> Self {
-        self.world.ask(self.elapsed, 0, bytes);
-        self
-    }
-
-    /// The client sends `bytes` on a new stream.
-    pub fn upload(self, bytes: u64) -> Self {
-        self.world.ask(self.elapsed, bytes, 0);
-        self
-    }
-
-    /// The client opens a new path on a link.
-    pub fn open(self, link: LinkId) -> Self {
-        self.plan(Action::OpenPath(link))
-    }
-
-    /// One end abandons the path opened last on a link.
-    pub fn abandon(self, by: Role, link: LinkId) -> Self {
-        self.plan(Action::AbandonPath(by, link))
-    }
-
-    /// One end advises the other to use a link's path only as a backup, or as any other.
-    pub fn set_backup(self, by: Role, link: LinkId, backup: bool) -> Self {
-        self.plan(Action::SetBackup(by, link, backup))
-    }
-
-    /// One end updates its keys, as soon as it may.
-    pub fn update_keys(self, by: Role) -> Self {
-        self.plan(Action::UpdateKeys(by))
-    }
-
-    /// One end closes the connection.
-    pub fn close(self, by: Role, code: u64) -> Self {
-        self.plan(Action::Close(by, code))
-    }
-
-    fn plan(self, action: Action) -> Self {
-        self.world.agenda.add(START + self.elapsed, action);
-        self
+        self.world.at(Duration::ZERO).transfer(Transfer::exchange(upload_bytes, download_bytes));
     }
 }

@@ -108,7 +108,7 @@ impl Incoming {
                 ledger.on_delivered(self.content_read - before, now);
             }
             if fin {
-                ledger.on_completed(now);
+                ledger.on_completed(self.stream, now);
             }
             if read == 0 {
                 break;

@@ -57,6 +57,18 @@ impl Watch {
         self.place(route).proven = true;
     }
 
+    /// Whether the server knows an address that did not prove itself.
+    pub(crate) fn doubts_any(&self) -> bool {
+        self.role == Role::Server && self.places.iter().any(|place| !place.proven)
+    }
+
+    /// Notes for which routes `is_proven` holds, as the endpoint says.
+    pub(crate) fn believe(&mut self, is_proven: impl Fn(&RouteId) -> bool) {
+        for place in self.places.iter_mut().filter(|place| !place.proven) {
+            place.proven = is_proven(&place.route);
+        }
+    }
+
     /// From now on nothing may leave by the routes for which `is_silent` holds.
     pub(crate) fn silence(&mut self, is_silent: impl Fn(&RouteId) -> bool) {
         for place in &mut self.places {
