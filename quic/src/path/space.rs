@@ -12,8 +12,10 @@ use crate::base::time::Instant;
 use crate::crypto::phase::PhaseMark;
 use crate::error::TransportError;
 use crate::path::acks::Acks;
+use crate::path::doubt::{Arrived, Missing};
 use crate::path::loss::{self, Verdict};
-use crate::path::sent::{Departure, Fate, Sent, SentRing};
+use crate::path::mtu::DATAGRAM_SIZE_MIN;
+use crate::path::sent::{Carriage, Departure, Fate, Sent, SentRing};
 use crate::wire::frame_ack::Ack;
 use crate::wire::receipt::{Receipt, Receipts};
 
@@ -77,17 +79,32 @@ pub(crate) struct AckReport {
     pub(crate) spurious: u64,
     /// The largest packet number acknowledged so far.
     pub(crate) largest: u64,
+    /// Packets larger than every route must carry, late ones and probes included.
+    pub(crate) large: Arrived,
+    /// Packets that followed another in their train, late ones included.
+    pub(crate) followers: Arrived,
+    /// Number and size of a probe for a larger datagram size, even if late.
+    pub(crate) mtu_probe: Option<(u64, u16)>,
 }
 
 /// What one pass of loss detection found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossReport {
+    /// All but probes for a larger datagram size.
     pub(crate) packets: u64,
     /// Of packets that counted in flight.
     pub(crate) bytes: u64,
     pub(crate) newest_sent_at: Instant,
     /// Ack-eliciting losses with nothing acknowledged between span these two times.
     pub(crate) run: Option<(Instant, Instant)>,
+    /// Packets larger than every route must carry.
+    pub(crate) large: Missing,
+    /// Packets that followed another in their train.
+    pub(crate) followers: Missing,
+    /// Number of a probe for a larger datagram size.
+    pub(crate) mtu_probe: Option<u64>,
+    /// Bytes of such probes.
+    pub(crate) mtu_probe_bytes: u64,
 }
 
 impl Space {
@@ -181,8 +198,14 @@ impl Space {
                 match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
                     _ if stale => {}
-                    Fate::Lost => report.spurious += 1,
-                    Fate::Outstanding => report.on_outstanding(&sent),
+                    Fate::Lost => {
+                        report.spurious += u64::from(sent.carriage != Carriage::MtuProbe);
+                        report.on_arrived(number, &sent);
+                    }
+                    Fate::Outstanding => {
+                        report.on_outstanding(&sent);
+                        report.on_arrived(number, &sent);
+                    }
                 }
                 report.newly_acked += 1;
                 if !stale {
@@ -247,6 +270,12 @@ impl Space {
     ) {
         let stale = self.settle_stale(number, sent);
         self.sent.settle(number, Fate::Lost);
+        if !stale {
+            report.on_missing(number, sent);
+        }
+        if sent.carriage == Carriage::MtuProbe {
+            return; // no repeat, and no congestion (RFC 9000 §14.4)
+        }
         report.packets += 1;
         if sent.in_flight && !stale {
             // Losses of acknowledgements say nothing about congestion that RFC 9002 §7 would answer.
@@ -296,6 +325,16 @@ impl Space {
             self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Overdue));
             self.sent.mark_overdue(number);
         }
+    }
+
+    /// Gives up waiting for a probe for a larger datagram size. Returns the bytes that are no longer in flight.
+    pub(crate) fn give_up(&mut self, number: u64) -> u64 {
+        let before = self.sent.get(number).filter(|sent| sent.fate == Fate::Outstanding).copied();
+        before.map_or(0, |sent| {
+            let stale = self.settle_stale(number, &sent);
+            self.sent.settle(number, Fate::Lost);
+            if sent.in_flight && !stale { u64::from(sent.bytes) } else { 0 }
+        })
     }
 
     /// Are so many records unsettled that no further packet should leave that nobody will acknowledge?
@@ -358,11 +397,39 @@ impl Space {
     }
 }
 
+impl LossReport {
+    fn on_missing(&mut self, number: u64, sent: &Sent) {
+        if sent.carriage == Carriage::MtuProbe {
+            self.mtu_probe = Some(number);
+            self.mtu_probe_bytes += u64::from(sent.bytes);
+            return;
+        }
+        if sent.bytes > DATAGRAM_SIZE_MIN {
+            self.large.add(sent.bytes, sent.at);
+        }
+        if sent.carriage == Carriage::Follower {
+            self.followers.add(sent.bytes, sent.at);
+        }
+    }
+}
+
 impl AckReport {
     fn on_outstanding(&mut self, sent: &Sent) {
         if sent.in_flight {
             self.packets += 1;
             self.bytes += u64::from(sent.bytes);
+        }
+    }
+
+    #[inline]
+    fn on_arrived(&mut self, number: u64, sent: &Sent) {
+        if sent.bytes > DATAGRAM_SIZE_MIN {
+            self.large.add(sent.bytes, sent.at);
+        }
+        match sent.carriage {
+            Carriage::Leader => {}
+            Carriage::Follower => self.followers.add(sent.bytes, sent.at),
+            Carriage::MtuProbe => self.mtu_probe = Some((number, sent.bytes)),
         }
     }
 }
@@ -384,8 +451,13 @@ mod tests {
         let number = space.next_number(|_| 0, at(ms));
         let mut receipts = Receipts::default();
         receipts.push(Receipt::ack(PathId(0), number));
-        space.on_sent(Departure { at: at(ms), bytes: 100, eliciting, in_flight: eliciting }, &receipts);
+        let departure = departure(ms, 100, eliciting, Carriage::Leader);
+        space.on_sent(Departure { in_flight: eliciting, ..departure }, &receipts);
         number
+    }
+
+    fn departure(ms: u64, bytes: u16, eliciting: bool, carriage: Carriage) -> Departure {
+        Departure { at: at(ms), bytes, eliciting, in_flight: true, carriage }
     }
 
     fn send_many(space: &mut Space, count: u64) {
@@ -494,6 +566,57 @@ mod tests {
         acknowledge(&mut space, &[4]).unwrap();
         let (report, numbers) = lost(&mut space, 10);
         assert_eq!((report.packets, numbers.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_probe_for_a_larger_size_asks_for_no_repeat_and_no_timer() {
+        let mut space = Space::default();
+        let number = space.next_number(|_| 0, at(0));
+        space.on_sent(departure(0, 1452, false, Carriage::MtuProbe), &Receipts::default());
+        assert_eq!(
+            (space.awaits_ack(), space.oldest_unheard_at(), space.last_eliciting_at()),
+            (false, None, None)
+        );
+        assert_eq!(space.in_flight_bytes(), 1452, "but it counts in flight");
+        for ms in 1..5 {
+            send(&mut space, ms, true);
+        }
+        acknowledge(&mut space, &[4]).unwrap();
+        let (report, _) = lost(&mut space, 10);
+        assert_eq!((report.packets, report.mtu_probe, report.mtu_probe_bytes), (1, Some(number), 1452));
+        assert_eq!(report.bytes, 100, "of packet 1");
+        let late = acknowledge(&mut space, &[number]).unwrap();
+        assert_eq!((late.spurious, late.mtu_probe), (0, Some((number, 1452))));
+        space.audit().unwrap();
+    }
+
+    #[test]
+    fn a_probe_given_up_leaves_the_books_once() {
+        let mut space = Space::default();
+        let number = space.next_number(|_| 0, at(0));
+        space.on_sent(departure(0, 1452, false, Carriage::MtuProbe), &Receipts::default());
+        assert_eq!((space.give_up(number), space.give_up(number), space.in_flight_bytes()), (1452, 0, 0));
+        space.audit().unwrap();
+    }
+
+    #[test]
+    fn reports_tell_large_packets_and_followers_from_others() {
+        let mut space = Space::default();
+        for (ms, bytes, carriage) in [
+            (1, 1200, Carriage::Leader),
+            (2, 1201, Carriage::Leader),
+            (3, 1452, Carriage::Follower),
+            (4, 1200, Carriage::Follower),
+            (5, 1200, Carriage::Leader),
+        ] {
+            space.next_number(|_| 0, at(ms));
+            space.on_sent(departure(ms, bytes, true, carriage), &Receipts::default());
+        }
+        let report = acknowledge(&mut space, &[2, 4]).unwrap();
+        assert_eq!((report.large.largest, report.large.newest_sent_at), (1452, Some(at(3))));
+        assert_eq!((report.followers.largest, report.followers.newest_sent_at), (1452, Some(at(3))));
+        let (report, _) = lost(&mut space, 100);
+        assert_eq!((report.packets, report.large.packets, report.followers.packets), (3, 1, 1));
     }
 
     #[test]
