@@ -154,7 +154,9 @@ mod tests {
 
     fn missing(bytes: u16, times: &[u64]) -> Missing {
         let mut missing = Missing::default();
-        times.iter().for_each(|&ms| missing.add(bytes, at(ms)));
+        for &ms in times {
+            missing.add(bytes, at(ms));
+        }
         missing
     }
 
