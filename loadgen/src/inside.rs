@@ -21,6 +21,7 @@ pub(crate) fn transport(plan: &Plan) -> TransportConfig {
     TransportConfig {
         max_paths: plan.paths as u32,
         datagram_size: plan.datagram_bytes,
+        datagram_size_max: plan.datagram_bytes_max,
         scheduler: plan.scheduler.clone().unwrap_or(defaults.scheduler),
         congestion: plan.congestion.clone().unwrap_or(defaults.congestion),
         max_streams_bidirectional: defaults.max_streams_bidirectional.max(plan.streams as u64),

@@ -39,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) scheduler: Option<SchedulerKind>,
     pub(crate) congestion: Option<CongestionKind>,
     pub(crate) datagram_bytes: u16,
+    pub(crate) datagram_bytes_max: u16,
 }
 
 /// What each request asks for and carries.

@@ -86,8 +86,15 @@ pub struct TransportConfig {
     pub path_idle_timeout: Option<Duration>,
     /// How many paths may be open at once. 1 switches the multipath extension off.
     pub max_paths: u32,
-    /// UDP payload of full-sized packets in bytes, 1200 to 65,507 (no path MTU discovery yet).
+    /// UDP payload of full-sized packets in bytes that every path starts with, 1200 to 65,507. More than 1200 is a claim
+    /// that the paths carry it; where they do not, packets are lost until that is noticed.
     pub datagram_size: u16,
+    /// UDP payload in bytes up to which larger datagrams are tried on every path (RFC 8899), at most 65,507; tries nothing
+    /// if it is no more than `datagram_size`, and 0 means never, not even after packets of the starting size vanished.
+    ///
+    /// The default is what Ethernet carries over IPv6 and IPv4. Larger ones pay where jumbo frames pass: a train
+    /// (64 packets, 65,507 bytes) carries as many bytes with fewer packets to seal and to acknowledge.
+    pub datagram_size_max: u16,
     /// Most packets in one train (GSO segments), at least 1.
     pub train_packets_max: u16,
     /// Bytes the peer may send on one stream before we consumed any; the window grows from here.
@@ -126,6 +133,7 @@ impl Default for TransportConfig {
             path_idle_timeout: None,
             max_paths: 8,
             datagram_size: 1200,
+            datagram_size_max: 1452,
             train_packets_max: 64,
             stream_window: 256 << 10,
             stream_window_max: 16 << 20,

@@ -67,6 +67,14 @@ pub enum Event {
         /// Use it only when no other is usable.
         backup: bool,
     },
+    /// Full datagrams on a path have another size from now on: a larger one was found to arrive, or the present one
+    /// arrives no more (RFC 8899).
+    PathMtu {
+        /// The path.
+        path: PathId,
+        /// UDP payload of a full datagram.
+        bytes: u16,
+    },
     /// The connection is over; `connection(key)` still answers until `Gone`.
     Closed(CloseReason),
     /// The connection's last state is gone and its key will not answer again.

@@ -75,6 +75,13 @@ pub struct PathStats {
     pub probe_timeouts: u64,
     /// Times the path became suspect.
     pub suspected: u64,
+    /// UDP payload of full datagrams now, in bytes (RFC 9000 §14).
+    pub mtu: u16,
+    /// Times that larger datagrams vanished on the present route, so that their size fell to 1200 (RFC 8899 §4.3).
+    pub black_holes: u32,
+    /// Times that trains (GSO) vanished on the present route but for their first datagrams, so that single datagrams were
+    /// sent for a while.
+    pub train_holes: u32,
 }
 
 /// The stages of a path that its owner can see.

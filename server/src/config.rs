@@ -119,6 +119,12 @@ impl Config {
                 self.transport.datagram_size
             ));
         }
+        if self.transport.datagram_size_max > 65_507 {
+            return wrong(format!(
+                "datagrams have at most 65507 bytes, not {}",
+                self.transport.datagram_size_max
+            ));
+        }
         if self.transport.max_paths == 0 {
             return wrong("a connection needs at least 1 path".to_owned());
         }
@@ -142,7 +148,8 @@ pub fn available_cores() -> Vec<usize> {
     core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect()
 }
 
-/// The datagram size for these addresses, as long as nobody measures what the paths can carry.
+/// The datagram size that paths of these addresses start with; where nothing narrow can be in between, nothing is to be
+/// found out.
 pub fn default_datagram_size(listen: &[SocketAddr]) -> u16 {
     let loopback = listen.iter().all(|address| address.ip().is_loopback());
     if loopback { LOOPBACK_DATAGRAM_SIZE } else { SAFE_DATAGRAM_SIZE }
@@ -184,6 +191,9 @@ mod tests {
         let mut small = config(&["127.0.0.1:1"]);
         small.transport.datagram_size = 1199;
         assert!(complaint(&small).contains("1199"));
+        let mut large = config(&["127.0.0.1:1"]);
+        large.transport.datagram_size_max = 65_508;
+        assert!(complaint(&large).contains("65508"));
         let mut pathless = config(&["127.0.0.1:1"]);
         pathless.transport.max_paths = 0;
         assert!(complaint(&pathless).contains("path"));

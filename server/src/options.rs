@@ -71,9 +71,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", value_parser = address)]
     stats: Option<SocketAddr>,
 
-    /// UDP payload of full packets in bytes, 1200 to 65507 [default: 1452 if it listens on loopback only, else 1200]
+    /// UDP payload in bytes of the full packets that paths start with, 1200 to 65507 [default: 1452 if it listens on
+    /// loopback only, else 1200]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1200..=65507))]
     datagram_size: Option<u16>,
+
+    /// UDP payload in bytes up to which larger packets are tried on every path, at most 65507; 0 for never
+    /// [default: 1452, or 0 if --datagram-size is given]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(0..=65507))]
+    datagram_size_max: Option<u16>,
 }
 
 /// What to do instead of serving.
@@ -112,6 +118,8 @@ impl Options {
             Config { steer: self.steer, io: self.io, stats: self.stats, ..Config::new(listen, identity) };
         config.workers = self.workers.unwrap_or(config.workers);
         config.transport.datagram_size = datagram_size;
+        let found = if self.datagram_size.is_some() { 0 } else { config.transport.datagram_size_max };
+        config.transport.datagram_size_max = self.datagram_size_max.unwrap_or(found);
         config.transport.max_paths = self.max_paths;
         config.transport.idle_timeout = self.idle_timeout;
         // Whoever looks at statistics looks at percentiles too.
@@ -179,6 +187,7 @@ mod tests {
         assert_eq!(config.listen, ["0.0.0.0:4433".parse().unwrap()]);
         assert_eq!((config.steer, config.io, config.stats), (Steer::Bpf, IoKind::Auto, None));
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (8, 1200));
+        assert_eq!(config.transport.datagram_size_max, 1452);
         assert_eq!(config.transport.idle_timeout, Duration::from_secs(30));
         assert!(config.check().is_ok());
     }
@@ -202,7 +211,9 @@ mod tests {
         assert!(matches!(config.transport.scheduler, SchedulerKind::RoundRobin));
         assert!(matches!(config.transport.congestion, CongestionKind::NewReno));
         let sized = read("--datagram-size 9000").unwrap().into_config().unwrap();
-        assert_eq!(sized.transport.datagram_size, 9000);
+        assert_eq!((sized.transport.datagram_size, sized.transport.datagram_size_max), (9000, 0));
+        let tried = read("--datagram-size 1300 --datagram-size-max 8972").unwrap().into_config().unwrap();
+        assert_eq!((tried.transport.datagram_size, tried.transport.datagram_size_max), (1300, 8972));
     }
 
     #[test]
@@ -218,6 +229,7 @@ mod tests {
             ("--idle-timeout soon", "30s"),
             ("--io epoll", "auto, uring, mmsg"),
             ("--datagram-size 1199", "--datagram-size"),
+            ("--datagram-size-max 65508", "--datagram-size-max"),
             ("--cert a.pem", "--key"),
             ("--key a.pem", "--cert"),
             ("--speed 11", "--speed"),
@@ -234,7 +246,9 @@ mod tests {
         for option in ["--listen", "--workers", "--steer", "--cert", "--key", "--scheduler", "--congestion"] {
             assert!(help.contains(option), "{option}");
         }
-        for option in ["--max-paths", "--idle-timeout", "--io", "--stats", "--datagram-size"] {
+        for option in
+            ["--max-paths", "--idle-timeout", "--io", "--stats", "--datagram-size", "--datagram-size-max"]
+        {
             assert!(help.contains(option), "{option}");
         }
         assert!(matches!(read("--version"), Err(Instead::Show(_))));

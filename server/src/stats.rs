@@ -229,6 +229,15 @@ pub struct PathView {
     pub probe_timeouts: u64,
     /// Times the path became suspect.
     pub suspected: u64,
+    /// UDP payload of full datagrams now.
+    #[serde(default)]
+    pub mtu_bytes: u16,
+    /// Times that larger datagrams vanished, so that their size fell.
+    #[serde(default)]
+    pub black_holes: u32,
+    /// Times that trains vanished, so that single datagrams were sent for a while.
+    #[serde(default)]
+    pub train_holes: u32,
 }
 
 /// Round-trip times of a path in microseconds; `null` where unknown.
@@ -267,6 +276,9 @@ impl From<&PathStats> for PathView {
             in_flight_bytes: stats.in_flight,
             probe_timeouts: stats.probe_timeouts,
             suspected: stats.suspected,
+            mtu_bytes: stats.mtu,
+            black_holes: stats.black_holes,
+            train_holes: stats.train_holes,
         }
     }
 }
@@ -312,6 +324,9 @@ mod tests {
             in_flight: 9,
             probe_timeouts: 10,
             suspected: 11,
+            mtu: 1452,
+            black_holes: 12,
+            train_holes: 13,
         }
     }
 
@@ -323,6 +338,7 @@ mod tests {
         assert_eq!(json["state"], "suspect");
         assert_eq!(json["rtt_us"], serde_json::json!({ "min": 1.5, "smoothed": 20.0, "p99": null }));
         assert_eq!((&json["stream_bytes_received"], &json["suspected"]), (&7.into(), &11.into()));
+        assert_eq!((&json["mtu_bytes"], &json["black_holes"]), (&1452.into(), &12.into()));
     }
 
     #[test]

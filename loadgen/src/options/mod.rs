@@ -33,6 +33,8 @@ const DOWNLOAD_DEFAULT_BYTES: u64 = 1 << 30;
 const DATAGRAM_LOOPBACK: u16 = 1452;
 /// UDP payload that every QUIC path carries (RFC 9000 §14).
 const DATAGRAM_ANYWHERE: u16 = 1200;
+/// Payload up to which larger datagrams are tried: Ethernet's, over IPv6 and IPv4.
+const DATAGRAM_MAX: u16 = 1452;
 
 /// Makes load on a QUIC server over one or many paths, and measures what arrives.
 ///
@@ -137,9 +139,13 @@ struct RunArgs {
     /// How much may be in flight on a path: cubic or newreno.
     #[arg(long, value_name = "NAME")]
     congestion: Option<CongestionKind>,
-    /// UDP payload of full packets; 1452 on loopback and 1200 elsewhere unless given.
+    /// UDP payload of the full packets that paths start with; 1452 on loopback and 1200 elsewhere unless given.
     #[arg(long, value_name = "SIZE")]
     datagram_size: Option<u16>,
+    /// UDP payload up to which larger packets are tried on every path, 0 for never; 1452 unless given, and 0 with
+    /// --datagram-size.
+    #[arg(long, value_name = "SIZE")]
+    datagram_size_max: Option<u16>,
 }
 
 /// Who has a socket.
@@ -226,6 +232,11 @@ impl RunArgs {
         self.check_kills(paths)?;
         let datagram_bytes = self.datagram_size.unwrap_or_else(|| default_datagram(target.as_ref()));
         check_datagram(datagram_bytes)?;
+        let found = if self.datagram_size.is_some() { 0 } else { DATAGRAM_MAX };
+        let datagram_bytes_max = self.datagram_size_max.unwrap_or(found);
+        if datagram_bytes_max > 65_507 {
+            return Err("--datagram-size-max must be at most 65507".into());
+        }
         let download = if self.upload == 0 { DOWNLOAD_DEFAULT_BYTES } else { 0 };
         Ok(Plan {
             target,
@@ -249,6 +260,7 @@ impl RunArgs {
             scheduler: self.scheduler,
             congestion: self.congestion,
             datagram_bytes,
+            datagram_bytes_max,
         })
     }
 

@@ -46,6 +46,7 @@ fn every_option_reaches_the_plan() {
     assert_eq!(plan.shape, Shape { download_bytes: 65_536, upload_bytes: 1 << 20 });
     assert_eq!((plan.duration, plan.warmup), (Duration::from_secs(2), Duration::from_millis(500)));
     assert_eq!((plan.sockets, plan.seed, plan.datagram_bytes), (Sockets::Shared, Some(7), 1300));
+    assert_eq!(plan.datagram_bytes_max, 0, "a size that was chosen stays");
     assert!(matches!(plan.io, IoKind::Mmsg));
     let second = Duration::from_secs(1);
     assert_eq!(plan.kills, [Kill { path: 1, after: second }, Kill { path: 0, after: second * 3 / 2 }]);
@@ -73,7 +74,9 @@ fn workers_leave_half_of_the_cores_to_a_server_inside_and_never_outnumber_connec
 #[test]
 fn datagrams_are_full_sized_only_where_nothing_narrow_can_be_in_between() {
     assert_eq!(plan("127.0.0.1:4433 --insecure").datagram_bytes, 1452);
-    assert_eq!(plan("10.0.0.1:4433 --insecure").datagram_bytes, 1200);
+    let far = plan("10.0.0.1:4433 --insecure");
+    assert_eq!((far.datagram_bytes, far.datagram_bytes_max), (1200, 1452), "the rest is found out");
+    assert_eq!(plan("--datagram-size-max 8972").datagram_bytes_max, 8972);
 }
 
 #[test]
@@ -153,6 +156,7 @@ fn every_refusal_is_one_sentence() {
         ("--kill-path 0@5s", "over by then"),
         ("--local localhost", "--local"),
         ("--datagram-size 1199", "1200 to 65507"),
+        ("--datagram-size-max 65508", "at most 65507"),
         ("--connections 65000 --paths 2 --workers 1", "--sockets shared"),
         ("example.org --insecure", "HOST:PORT"),
         ("--unknown", "--unknown"),

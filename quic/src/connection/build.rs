@@ -18,7 +18,7 @@ use crate::path::acks::AckForm;
 use crate::path::cids::Post;
 use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
-use crate::path::sent::Departure;
+use crate::path::sent::{Carriage, Departure};
 use crate::turn::Turn;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
@@ -29,7 +29,10 @@ use crate::wire::receipt::{Receipt, ReceiptKind};
 /// What goes into a 1-RTT packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
-    Train,
+    /// `follower`: there is a packet before it in its train.
+    Train {
+        follower: bool,
+    },
     Frames,
     Ack,
     /// Whatever waits, or else a PING.
@@ -40,6 +43,8 @@ pub(super) enum Load {
         challenge: Option<[u8; 8]>,
         response: Option<[u8; 8]>,
     },
+    /// A PING, padded (RFC 9000 §14.4).
+    MtuProbe,
     Close,
 }
 
@@ -55,6 +60,14 @@ impl Load {
     /// Does it take another route than the path's?
     fn is_aside(self) -> bool {
         self.via() != Via::Present
+    }
+
+    fn carriage(self) -> Carriage {
+        match self {
+            Self::Train { follower: true } => Carriage::Follower,
+            Self::MtuProbe => Carriage::MtuProbe,
+            _ => Carriage::Leader,
+        }
     }
 }
 
@@ -102,12 +115,13 @@ impl Connection {
         let route = &self.paths.get(id)?.running()?.route;
         let size = usize::from(route.datagram_size());
         let Allowance::Go { bytes: allowed } = route.allowance(turn.now) else { return None };
-        let most = packets_max.min(usize::from(route.train_packets_max(turn.now)));
+        let most = packets_max.min(usize::from(route.trains.packets_max(turn.now)));
         let limit = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(most * size);
         let mut filled = Filled::default();
         while filled.bytes + size <= limit {
             let room = &mut buffer[filled.bytes..filled.bytes + size];
-            let Some(written) = self.write_short(turn, id, Load::Train, 0, room) else { break };
+            let load = Load::Train { follower: filled.packets > 0 };
+            let Some(written) = self.write_short(turn, id, load, 0, room) else { break };
             filled.add(&written);
             let pending = self.streams.pending();
             if written.bytes < size || pending.repair_bytes + pending.fresh_bytes == 0 {
@@ -146,18 +160,41 @@ impl Connection {
         self.build_single(turn, id, Load::Ack, 0, buffer)
     }
 
-    /// Something ack-eliciting on a path that is silent (RFC 9002 §6.2.4).
+    /// Something ack-eliciting on a path that is silent (RFC 9002 §6.2.4), in a datagram that every route must carry: it
+    /// may be for their size that others vanished.
     pub(super) fn build_probe(
         &mut self,
         turn: &mut Turn<'_>,
         id: PathId,
         buffer: &mut [u8],
     ) -> Option<Transmission> {
-        let sent = self.build_single(turn, id, Load::Probe, 0, buffer);
+        let most = buffer.len().min(usize::from(DATAGRAM_SIZE_MIN));
+        let sent = self.build_single(turn, id, Load::Probe, 0, &mut buffer[..most]);
         if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
             running.on_probe_sent();
         }
         sent
+    }
+
+    /// A PING in a datagram larger than all before.
+    pub(super) fn build_mtu_probe(
+        &mut self,
+        turn: &mut Turn<'_>,
+        id: PathId,
+        buffer: &mut [u8],
+    ) -> Option<Transmission> {
+        let size = self.paths.get(id)?.running()?.route.mtu_probe_due(turn.now)?;
+        let Some(room) = buffer.get_mut(..usize::from(size)) else {
+            self.paths.get_mut(id)?.running_mut()?.on_mtu_probe_refused(turn.now);
+            return None;
+        };
+        let written = self.write_short(turn, id, Load::MtuProbe, room.len(), room)?;
+        let mut filled = Filled::default();
+        filled.add(&written);
+        let route = &mut self.paths.get_mut(id)?.running_mut()?.route;
+        route.mtu.on_probe_sent(size, written.number, turn.now);
+        let sent = self.depart(turn, id, filled, filled.bytes)?;
+        Some(Transmission { mtu_probe: true, ..sent })
     }
 
     /// Challenge and response, padded to the size that the path must carry (RFC 9000 §8.2.1, MP-107, MP-108).
@@ -293,6 +330,7 @@ impl Connection {
         // A datagram on another route asks for no acknowledgement on this one: whether it arrives says nothing about the
         // path, and an answer is its own.
         let eliciting = !aside && (ping || !only_acks || matches!(load, Load::Validation { .. }));
+        let carriage = load.carriage();
         if w.len() == header_len {
             return None;
         }
@@ -323,7 +361,7 @@ impl Connection {
             return None;
         }
         let in_flight = !aside && (eliciting || padding > 0 && pad_to > 0);
-        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
+        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight, carriage };
         running.space.on_sent(departure, &self.scratch.receipts);
         if eliciting {
             running.space.acks.on_eliciting_sent();
@@ -350,6 +388,10 @@ impl Connection {
             self.write_farewell(w);
             return (false, abandoned);
         }
+        if matches!(load, Load::MtuProbe) {
+            Frame::Ping.write(w);
+            return (false, abandoned); // nothing that would be missed, and no timer but its own
+        }
         if let Load::Validation { challenge, response, .. } = load {
             if let Some(data) = response {
                 Frame::PathResponse(data).write(w);
@@ -363,11 +405,11 @@ impl Connection {
         }
         ping |= self.write_acks(turn, id, w);
         match load {
-            Load::Ack | Load::Validation { .. } | Load::Close => {}
+            Load::Ack | Load::Validation { .. } | Load::MtuProbe | Load::Close => {}
             Load::Frames => {
                 ping |= self.write_control(id, w, &mut abandoned);
             }
-            Load::Train => {
+            Load::Train { .. } => {
                 ping |= self.write_control(id, w, &mut abandoned);
                 self.write_stream_data(id, w);
             }

@@ -14,7 +14,7 @@ use crate::crypto::{Level, TAG_LEN};
 use crate::id::{PathId, Role};
 use crate::path::acks::AckForm;
 use crate::path::route::DATAGRAM_SIZE_MIN;
-use crate::path::sent::Departure;
+use crate::path::sent::{Carriage, Departure};
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::cursor::Writer;
@@ -39,10 +39,7 @@ impl Connection {
     /// Coalesces what both levels have to say in one datagram (RFC 9000 §12.2, §14.1).
     pub(super) fn build_handshake(&mut self, turn: &mut Turn<'_>, buffer: &mut [u8]) -> Option<Transmission> {
         let wanting = self.handshake.as_ref()?.wanting();
-        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
-        let size =
-            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
-        let size = size.min(buffer.len());
+        let size = self.long_datagram_size(buffer)?;
         let levels: SmallVec<[Level; 2]> = wanting.into_iter().flatten().collect();
         let has_initial = levels.contains(&Level::Initial);
         let mut filled = Filled::default();
@@ -68,10 +65,7 @@ impl Connection {
         farewell: &Farewell,
         buffer: &mut [u8],
     ) -> Option<Transmission> {
-        let route = &self.paths.get(PathId::ZERO)?.running()?.route;
-        let size =
-            usize::from(route.datagram_size()).min(usize::try_from(route.credit()).unwrap_or(usize::MAX));
-        let size = size.min(buffer.len());
+        let size = self.long_datagram_size(buffer)?;
         let mut filled = Filled::default();
         let client = self.role == Role::Client;
         for level in [Level::Initial, Level::Handshake] {
@@ -99,6 +93,14 @@ impl Connection {
             filled.add(&written);
         }
         self.depart(turn, PathId::ZERO, filled, filled.bytes)
+    }
+
+    /// Room for a datagram of the handshake. None is larger than every route must carry, whatever the paths are said to
+    /// carry: nothing is known of this one yet, and a lost handshake shows nothing of the reason.
+    fn long_datagram_size(&self, buffer: &[u8]) -> Option<usize> {
+        let credit = self.paths.get(PathId::ZERO)?.running()?.route.credit();
+        let credit = usize::try_from(credit).unwrap_or(usize::MAX);
+        Some(usize::from(DATAGRAM_SIZE_MIN).min(credit).min(buffer.len()))
     }
 
     /// Writes and seals one Initial or Handshake packet at the front of `buffer`.
@@ -161,7 +163,8 @@ impl Connection {
             return None;
         }
         let in_flight = eliciting || padding > 0 && pad_to > 0;
-        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight };
+        let departure =
+            Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight, carriage: Carriage::Leader };
         rung.space.on_sent(departure, receipts);
         if eliciting {
             rung.probes = rung.probes.saturating_sub(1);

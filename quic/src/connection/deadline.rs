@@ -202,6 +202,11 @@ impl Connection {
                     self.suspect(turn, id);
                 }
             }
+            Alarm::MtuProbe => {
+                if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
+                    running.on_mtu_probe_timeout(turn.now);
+                }
+            }
             Alarm::Validation => return self.on_validation_alarm(turn, id),
             Alarm::KeepAlive => {
                 if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {

@@ -285,14 +285,16 @@ impl Connection {
         self.end(CloseReason::LocalApplication { code });
     }
 
-    /// The network refused a datagram of this size, or trains, or everything, on this path.
-    pub(crate) fn on_fate(&mut self, turn: &Turn<'_>, id: PathId, fate: Fate) {
+    /// The system refused a datagram of this size, or trains, or everything, on this path.
+    pub(crate) fn on_fate(&mut self, turn: &Turn<'_>, id: PathId, mtu_probe: bool, fate: Fate) {
         let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { return };
         match fate {
-            Fate::NoSegmentation => running.route.on_no_segmentation(turn.now),
-            Fate::TooBig => running.route.on_too_big(),
+            Fate::NoSegmentation => running.route.trains.on_refused(turn.now),
+            Fate::TooBig if mtu_probe => running.on_mtu_probe_refused(turn.now),
+            Fate::TooBig => running.route.on_too_big(turn.now),
             Fate::Unreachable if self.paths.has_other(id) => self.suspect(turn, id),
             Fate::Sent | Fate::NoRoom | Fate::Unreachable => {}
         }
+        self.note_mtu(id);
     }
 }

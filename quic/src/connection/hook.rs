@@ -13,13 +13,13 @@ use super::Connection;
 use super::build::{Filled, Written};
 use super::frames::Place;
 use super::transmit::Transmission;
-use crate::base::address::{Ecn, RouteId};
+use crate::base::address::RouteId;
 use crate::base::time::Instant;
 use crate::crypto::nonce::Ppn;
 use crate::crypto::phase::PhaseMark;
 use crate::crypto::{Level, TAG_LEN};
 use crate::id::{PathId, Role};
-use crate::path::sent::Departure;
+use crate::path::sent::{Carriage, Departure};
 use crate::path::set::Paths;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
@@ -226,7 +226,13 @@ impl Connection {
         let mut stray = PhaseMark::default();
         let mark = running.as_mut().map_or(&mut stray, |running| &mut running.space.phase);
         keys.seal(Ppn::new(id, number), &mut buffer[..bytes], pn_offset, 4, mark).expect("it can be sealed");
-        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight: eliciting };
+        let departure = Departure {
+            at: turn.now,
+            bytes: bytes as u16,
+            eliciting,
+            in_flight: eliciting,
+            carriage: Carriage::Leader,
+        };
         let sent = match running {
             Some(running) => {
                 running.space.on_sent(departure, &Receipts::default());
@@ -234,16 +240,7 @@ impl Connection {
                 filled.add(&Written { bytes, number, in_flight: eliciting });
                 self.depart(turn, id, filled, bytes)?
             }
-            None => Transmission {
-                bytes,
-                segment_size: bytes,
-                packets: 1,
-                path: id,
-                local_id: route.local_id(),
-                source: route.source(),
-                remote: route.remote(),
-                ecn: Ecn::NotEct,
-            },
+            None => Transmission::single(id, &route, bytes),
         };
         Some(Transmission {
             local_id: route.local_id(),
@@ -275,7 +272,13 @@ impl Connection {
             .as_mut()?
             .seal(number, &mut buffer[..bytes], slot.pn_offset(), 4)
             .expect("it can be sealed");
-        let departure = Departure { at: turn.now, bytes: bytes as u16, eliciting, in_flight: eliciting };
+        let departure = Departure {
+            at: turn.now,
+            bytes: bytes as u16,
+            eliciting,
+            in_flight: eliciting,
+            carriage: Carriage::Leader,
+        };
         rung.space.on_sent(departure, &Receipts::default());
         let mut filled = Filled::default();
         filled.add(&Written { bytes, number, in_flight: eliciting });

@@ -15,6 +15,8 @@ mod handshake;
 pub(crate) mod hook;
 mod lifecycle;
 mod migration;
+#[cfg(test)]
+mod mtu_tests;
 mod receive;
 mod settle;
 mod shake;
@@ -215,6 +217,7 @@ impl Connection {
         let about = |event: &Event| match *event {
             Event::PathStatus { path, .. } => Some((0, path)),
             Event::PathSuspect(path) | Event::PathRecovered(path) => Some((1, path)),
+            Event::PathMtu { path, .. } => Some((2, path)),
             _ => None,
         };
         if let Some(topic) = about(&event) {

@@ -82,6 +82,7 @@ impl Connection {
         if path.on_progress(now) {
             self.announce(Event::PathRecovered(id));
         }
+        self.note_mtu(id);
         self.settle_rest();
         Ok(())
     }
@@ -141,7 +142,16 @@ impl Connection {
         });
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
+        self.note_mtu(id);
         self.settle_rest();
+    }
+
+    /// Tells a new datagram size.
+    pub(super) fn note_mtu(&mut self, id: PathId) {
+        let running = self.paths.get_mut(id).and_then(|path| path.running_mut());
+        if let Some(bytes) = running.and_then(|running| running.route.mtu.take_news()) {
+            self.announce(Event::PathMtu { path: id, bytes });
+        }
     }
 
     /// The loss timer of the Initial or Handshake level fired.
@@ -282,7 +292,7 @@ fn detect_in(
     let timeout = route.rtt.pto_base(max_ack_delay);
     let report: LossReport =
         space.detect_lost(route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS, now, sink);
-    if report.packets > 0 {
+    if report.packets > 0 || report.mtu_probe.is_some() {
         let persistent = report.run.is_some_and(|(first, last)| {
             route.sampled_before(first) && loss::is_persistent(first, last, timeout)
         });

@@ -34,6 +34,8 @@ pub(crate) struct Transmission {
     pub(crate) source: Option<IpAddr>,
     pub(crate) remote: SocketAddr,
     pub(crate) ecn: Ecn,
+    /// It is a probe for a larger datagram size, which may be too large.
+    pub(crate) mtu_probe: bool,
 }
 
 impl Transmission {
@@ -48,6 +50,7 @@ impl Transmission {
             source: route.source(),
             remote: route.remote(),
             ecn: Ecn::NotEct,
+            mtu_probe: false,
         }
     }
 }
@@ -63,6 +66,8 @@ enum Purpose {
     Validation(PathId, Via),
     /// Something ack-eliciting after a probe timeout.
     Probe(PathId),
+    /// A datagram larger than all before, to see whether it arrives.
+    MtuProbe(PathId),
     /// Stream data and whatever else waits.
     Train(PathId),
     /// Frames that may go anywhere and are no stream data.
@@ -96,6 +101,7 @@ impl Connection {
                 Purpose::Handshake => self.build_handshake(turn, buffer),
                 Purpose::Validation(path, via) => self.build_validation(turn, path, via, buffer),
                 Purpose::Probe(path) => self.build_probe(turn, path, buffer),
+                Purpose::MtuProbe(path) => self.build_mtu_probe(turn, path, buffer),
                 Purpose::Train(path) => self.build_train(turn, path, buffer, packets_max),
                 Purpose::Frames(path) => self.build_frames(turn, path, buffer),
                 Purpose::Ack(path) => self.build_ack(turn, path, buffer),
@@ -130,6 +136,11 @@ impl Connection {
         };
         if let Some(path) = self.paths.iter().find(owes) {
             return Some(Purpose::Probe(path.id()));
+        }
+        if self.confirmed
+            && let Some(path) = self.paths.iter().find(|path| path.wants_mtu_probe(now))
+        {
+            return Some(Purpose::MtuProbe(path.id()));
         }
         self.train(now).or_else(|| self.frames_purpose(now)).or_else(|| self.ack_purpose())
     }

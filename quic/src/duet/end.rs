@@ -6,7 +6,7 @@ use super::wire::Datagram;
 use crate::base::time::Instant;
 use crate::connection::Connection;
 use crate::connection::hook::{Packet, Say};
-use crate::datagram::{Outbox, Train};
+use crate::datagram::{Fate, Outbox, Train};
 use crate::endpoint::{ConnectionGuard, ConnectionKey, Endpoint};
 use crate::error::CloseReason;
 use crate::event::Event;
@@ -29,8 +29,13 @@ pub(crate) struct End {
     pub(crate) said: Vec<Packet>,
     /// Every datagram it sent, lost ones included.
     pub(crate) sent: Vec<Datagram>,
+    /// Its system takes no larger datagrams: trains of such do not leave, and it is told so.
+    pub(crate) takes_bytes: usize,
     pub(super) now: Instant,
 }
+
+/// A train that left, and the packets in it.
+type Departed = (Train, Vec<u8>, Vec<Packet>);
 
 /// The bytes of `frames`, one behind the other.
 pub(crate) fn encoded(frames: &[Frame<'_>]) -> Vec<u8> {
@@ -45,7 +50,8 @@ pub(crate) fn encoded(frames: &[Frame<'_>]) -> Vec<u8> {
 impl End {
     pub(super) fn new(role: Role, endpoint: Endpoint, now: Instant) -> Self {
         let (events, heard, said, sent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { role, endpoint, key: None, events, heard, said, sent, now }
+        let takes_bytes = usize::MAX;
+        Self { role, endpoint, key: None, events, heard, said, sent, takes_bytes, now }
     }
 
     /// The connection, as an application reaches it.
@@ -186,10 +192,17 @@ impl End {
     }
 
     /// Sends what it has: trains and the packets in them.
-    pub(super) fn transmit(&mut self) -> Vec<(Train, Vec<u8>, Vec<Packet>)> {
+    pub(super) fn transmit(&mut self) -> Vec<Departed> {
+        let mut out = Vec::new();
+        while self.transmit_once(&mut out) {}
+        out
+    }
+
+    /// `true` if the system refused some of it, so that there may be more to send.
+    fn transmit_once(&mut self, out: &mut Vec<Departed>) -> bool {
+        let mut refused = false;
         let mut buffer = Trains::default();
         self.endpoint.transmit(&mut buffer, self.now);
-        let mut out = Vec::new();
         for (train, bytes) in buffer.sent {
             let mut packets = Vec::new();
             if let Some(connection) = self.endpoint.sender(train.tag) {
@@ -202,9 +215,14 @@ impl End {
                 }
                 assert_eq!(len, train.bytes, "a train is the packets that were written for it");
             }
+            if train.segment_size > self.takes_bytes {
+                self.endpoint.on_fate(train.tag, Fate::TooBig, self.now);
+                refused = true;
+                continue;
+            }
             out.push((train, bytes, packets));
         }
-        out
+        refused
     }
 }
 

@@ -18,7 +18,7 @@ impl Endpoint {
 
     /// The connection that sent a train; `None` for what belongs to no connection.
     pub(crate) fn sender(&mut self, tag: TrainTag) -> Option<&mut Connection> {
-        let (slot, ..) = super::transmit::untag(tag)?;
+        let slot = super::transmit::untag(tag)?.slot;
         self.entries.get_mut(slot as usize).map(|entry| &mut *entry.connection)
     }
 

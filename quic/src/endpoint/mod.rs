@@ -262,11 +262,13 @@ impl Endpoint {
 
     /// The fate of a train that this endpoint sent.
     pub fn on_fate(&mut self, tag: TrainTag, fate: Fate, now: Instant) {
-        let Some((slot, generation, path)) = transmit::untag(tag) else { return };
+        let Some(transmit::Tagged { slot, generation, path, mtu_probe }) = transmit::untag(tag) else {
+            return;
+        };
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
         if entry.generation & transmit::GENERATION_MASK == generation {
             let turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
-            entry.connection.on_fate(&turn, path, fate);
+            entry.connection.on_fate(&turn, path, mtu_probe, fate);
             self.mark(slot);
         }
     }

@@ -24,18 +24,38 @@ pub enum Transmitted {
 /// Bits of a connection's generation that fit in a tag.
 pub(super) const GENERATION_MASK: u32 = 0xffff;
 
-fn tag(slot: u32, generation: u32, path: PathId) -> TrainTag {
-    // Paths are told apart by 16 bits here, which only ever mixes up the fates of trains.
-    let (generation, path) = (generation & GENERATION_MASK, path.0 & 0xffff);
-    TrainTag(u64::from(slot) << 32 | u64::from(generation) << 16 | u64::from(path))
+/// Bits of a path's ID that fit in a tag.
+const PATH_MASK: u32 = 0x7fff;
+
+/// What a tag says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tagged {
+    pub(super) slot: u32,
+    /// Its low bits.
+    pub(super) generation: u32,
+    pub(super) path: PathId,
+    /// It is a probe for a larger datagram size.
+    pub(super) mtu_probe: bool,
 }
 
-/// The slot, the low bits of the generation and the path in a tag.
-pub(super) fn untag(tag: TrainTag) -> Option<(u32, u32, PathId)> {
+fn tag(it: Tagged) -> TrainTag {
+    // Paths are told apart by 15 bits here, which only ever mixes up the fates of trains.
+    let (generation, path) = (it.generation & GENERATION_MASK, it.path.0 & PATH_MASK);
+    let low = generation << 16 | u32::from(it.mtu_probe) << 15 | path;
+    TrainTag(u64::from(it.slot) << 32 | u64::from(low))
+}
+
+pub(super) fn untag(tag: TrainTag) -> Option<Tagged> {
     if tag == ORPHAN {
         return None;
     }
-    Some(((tag.0 >> 32) as u32, (tag.0 >> 16) as u32 & GENERATION_MASK, PathId(tag.0 as u32 & 0xffff)))
+    let low = tag.0 as u32;
+    Some(Tagged {
+        slot: (tag.0 >> 32) as u32,
+        generation: low >> 16,
+        path: PathId(low & PATH_MASK),
+        mtu_probe: low & (PATH_MASK + 1) != 0,
+    })
 }
 
 /// The tag of what belongs to no connection.
@@ -102,7 +122,12 @@ impl Endpoint {
                 source: sent.source,
                 remote: sent.remote,
                 ecn: sent.ecn,
-                tag: tag(slot, entry.generation, sent.path),
+                tag: tag(Tagged {
+                    slot,
+                    generation: entry.generation,
+                    path: sent.path,
+                    mtu_probe: sent.mtu_probe,
+                }),
             });
         }
     }
@@ -144,8 +169,10 @@ mod tests {
 
     #[test]
     fn tags_lead_back() {
-        let back = untag(tag(7, 0x0123_4567, PathId(3)));
-        assert_eq!(back, Some((7, 0x4567, PathId(3))));
+        for mtu_probe in [false, true] {
+            let there = Tagged { slot: 7, generation: 0x0123_4567, path: PathId(3), mtu_probe };
+            assert_eq!(untag(tag(there)), Some(Tagged { generation: 0x4567, ..there }));
+        }
         assert_eq!(untag(ORPHAN), None);
     }
 }

@@ -6,9 +6,11 @@
 pub(crate) mod acks;
 pub(crate) mod challenge;
 pub(crate) mod cids;
+pub(crate) mod doubt;
 pub(crate) mod idle;
 pub(crate) mod loss;
 pub(crate) mod migration;
+pub(crate) mod mtu;
 pub(crate) mod pacer;
 pub(crate) mod route;
 pub(crate) mod rtt;
@@ -17,6 +19,7 @@ pub(crate) mod set;
 pub(crate) mod space;
 pub(crate) mod stage;
 pub(crate) mod status;
+pub(crate) mod trains;
 
 use std::time::Duration;
 
@@ -131,6 +134,8 @@ pub(crate) enum Alarm {
     KeepAlive,
     /// Nothing was heard for so long that the path is given up (MP-301).
     Idle,
+    /// A probe for a larger datagram size was not answered.
+    MtuProbe,
     /// The time for late packets is over.
     Gone,
 }
@@ -225,6 +230,17 @@ impl Path {
         }
     }
 
+    /// Is a probe for a larger datagram size to leave now? Only a path that is open, in use and not silent is probed.
+    #[inline]
+    pub(crate) fn wants_mtu_probe(&self, now: Instant) -> bool {
+        let Some(running) = &self.running else { return false };
+        running.route.mtu_probe_due(now).is_some()
+            && running.timeouts == 0
+            && matches!(self.stage, Stage::Open)
+            && !self.status.is_backup()
+            && self.remote.current().is_some()
+    }
+
     /// Acknowledgements are overdue. `true` if that is news. The peer hears of it on other paths, so that it need not find
     /// out by itself (MP-143).
     pub(crate) fn on_silent(&mut self, now: Instant) -> bool {
@@ -233,6 +249,9 @@ impl Path {
             self.stage = Stage::Suspect { since: now };
             self.counters.suspected += 1;
             self.status.set_doubted(true);
+            if let Some(running) = &mut self.running {
+                running.route.mtu.on_silence();
+            }
         }
         news
     }
@@ -345,7 +364,7 @@ impl Path {
             return self.running.as_ref().map(|_| (until, Alarm::Gone));
         }
         let running = self.running.as_ref()?;
-        let mut alarms = [None; 7];
+        let mut alarms = [None; 8];
         alarms[0] = running.space.loss_at().map(|at| (at, Alarm::Loss));
         if !self.stage.is_abandoned() {
             let validation = running.route.challenge_at(self.remote.current().is_none());
@@ -354,6 +373,7 @@ impl Path {
         }
         if !matches!(self.stage, Stage::Probing) {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);
+            alarms[7] = running.route.mtu_probe_until(base).map(|at| (at, Alarm::MtuProbe));
             alarms[1] = running.probe_at(base).filter(|_| timing.confirmed).map(|at| (at, Alarm::Probe));
             if self.stage.is_usable() && timing.confirmed {
                 let ping = running.upkeep.keep_alive_at().filter(|_| !running.owes_probe());
@@ -422,6 +442,9 @@ impl Path {
             in_flight: route.in_flight(),
             probe_timeouts: self.counters.probe_timeouts,
             suspected: self.counters.suspected,
+            mtu: route.datagram_size(),
+            black_holes: route.mtu.holes(),
+            train_holes: route.trains.holes(),
         })
     }
 }
@@ -439,6 +462,26 @@ impl Running {
     pub(crate) fn on_probe_timeout(&mut self) {
         self.timeouts = self.timeouts.saturating_add(1);
         self.probes_owed = PROBES_PER_TIMEOUT;
+        self.route.mtu.on_silence();
+    }
+
+    /// The probe for a larger datagram size was not answered in time.
+    pub(crate) fn on_mtu_probe_timeout(&mut self, now: Instant) {
+        if let Some(number) = self.route.mtu.on_probe_timeout(now) {
+            self.give_up(number);
+        }
+    }
+
+    /// The probe for a larger datagram size was refused by the system, or fits no buffer.
+    pub(crate) fn on_mtu_probe_refused(&mut self, now: Instant) {
+        if let Some(number) = self.route.mtu.on_probe_refused(now) {
+            self.give_up(number);
+        }
+    }
+
+    fn give_up(&mut self, number: u64) {
+        let bytes = self.space.give_up(number);
+        self.route.on_discarded(bytes);
     }
 
     /// Is a probe to leave, or a PING on just this path?

@@ -62,6 +62,11 @@ impl Pacer {
         self.filled_at = self.filled_at.max(now);
     }
 
+    /// The size of a datagram, in bytes.
+    pub(crate) fn datagram_size(&self) -> u16 {
+        self.datagram_bytes as u16
+    }
+
     /// Datagrams have another size from now on.
     pub(crate) fn on_datagram_size(&mut self, datagram_size: u16) {
         self.datagram_bytes = u64::from(datagram_size);

@@ -1,8 +1,8 @@
 //! What belongs to one 4-tuple and is forgotten when it changes (RFC 9000 §9.4).
 //!
-//! Owns validation, amplification credit, RTT, congestion control, pacing, datagram size and what the network said of
-//! segmentation. Decides how much may leave now; never what. The packet number space outlives it and is `Space`'s; when
-//! a path moves to another route is `migration`'s.
+//! Owns validation, amplification credit, RTT, congestion control, pacing, and as rooms of their own the datagram size
+//! (`mtu`) and what is known of segmentation (`trains`). Decides how much may leave now; never what. The packet number
+//! space outlives it and is `Space`'s; when a path moves to another route is `migration`'s.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::base::time::{Instant, nanos};
 use crate::config::TransportConfig;
 use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
 use crate::path::challenge::{Answer, Challenge};
+pub(crate) use crate::path::mtu::DATAGRAM_SIZE_MIN;
+use crate::path::mtu::Mtu;
 use crate::path::pacer::Pacer;
 use crate::path::rtt::RttEstimator;
 use crate::path::space::{AckReport, LossReport};
-
-/// The smallest datagram size every route must carry (RFC 9000 §14).
-pub(crate) const DATAGRAM_SIZE_MIN: u16 = 1200;
+use crate::path::trains::Trains;
 
 /// Bytes sent to an unproven address per byte received from it (RFC 9000 §8.1, MP-114).
 const AMPLIFICATION: u64 = 3;
@@ -32,8 +32,9 @@ pub(crate) fn amplified(received: usize) -> usize {
     received.saturating_mul(AMPLIFICATION as usize)
 }
 
-/// How long trains of one packet are used after the system refused segmentation.
-const SINGLES_FOR: Duration = Duration::from_secs(60);
+/// Probe timeouts that a probe for a larger size waits for its answer (`PROBE_TIMER`, RFC 8899 §5.1.1): longer than a
+/// path needs to be found silent, so that it is not the size that is blamed then.
+const MTU_PROBE_TIMEOUTS: u32 = 2;
 
 /// RTT samples are kept from 1 us to 1 min, with two significant digits.
 const RTT_US_MAX: u64 = 60_000_000;
@@ -67,9 +68,8 @@ pub(crate) struct Route {
     episode: Option<Episode>,
     delivery: Delivery,
     loss_permille: u16,
-    datagram_size: u16,
-    train_packets_max: u16,
-    singles_until: Instant,
+    pub(crate) mtu: Mtu,
+    pub(crate) trains: Trains,
 }
 
 /// What is true of the addresses themselves; all else in a route was learned on the way there.
@@ -99,9 +99,8 @@ impl Route {
             episode: None,
             delivery: Delivery::default(),
             loss_permille: 0,
-            datagram_size: config.datagram_size,
-            train_packets_max: config.train_packets_max.max(1),
-            singles_until: Instant::ZERO,
+            mtu: Mtu::new(config.datagram_size, config.datagram_size_max),
+            trains: Trains::new(config.train_packets_max),
         }
     }
 
@@ -111,7 +110,7 @@ impl Route {
 
     /// Another controller decides from now on; it begins anew.
     pub(crate) fn set_congestion(&mut self, kind: &CongestionKind) {
-        self.congestion = kind.build(self.datagram_size);
+        self.congestion = kind.build(self.datagram_size());
         self.episode = None;
     }
 
@@ -197,6 +196,7 @@ impl Route {
     pub(crate) fn on_left(&mut self) {
         self.in_flight = 0;
         self.episode = None;
+        self.mtu.on_silence(); // what becomes of a probe is not told any more
     }
 
     pub(crate) fn on_received(&mut self, bytes: usize) {
@@ -215,12 +215,7 @@ impl Route {
     /// Size of a full packet.
     #[inline]
     pub(crate) fn datagram_size(&self) -> u16 {
-        self.datagram_size
-    }
-
-    /// Most packets in the next train.
-    pub(crate) fn train_packets_max(&self, now: Instant) -> u16 {
-        if now < self.singles_until { 1 } else { self.train_packets_max }
+        self.mtu.size()
     }
 
     #[inline]
@@ -240,13 +235,13 @@ impl Route {
     /// When the pacer lets the next train go, if `demand_bytes` want to leave.
     pub(crate) fn ready_at(&self, demand_bytes: u64, now: Instant) -> Instant {
         let rate = self.pacing_rate();
-        let train = self.pacer.train_bytes(rate).min(demand_bytes).max(u64::from(self.datagram_size));
+        let train = self.pacer.train_bytes(rate).min(demand_bytes).max(u64::from(self.datagram_size()));
         self.pacer.ready_at(train, rate, now)
     }
 
     /// What may leave now (RFC 9002 §7, §7.7; RFC 9000 §8.1).
     pub(crate) fn allowance(&self, now: Instant) -> Allowance {
-        let packet = u64::from(self.datagram_size);
+        let packet = u64::from(self.datagram_size());
         if self.credit() < packet {
             return Allowance::Credit;
         }
@@ -320,6 +315,12 @@ impl Route {
 
     /// Packets were acknowledged.
     pub(crate) fn on_acked(&mut self, report: &AckReport, sampled: bool, next_number: u64, now: Instant) {
+        self.mtu.on_acked(&report.large);
+        self.trains.on_acked(&report.followers);
+        if let Some((number, bytes)) = report.mtu_probe {
+            self.mtu.on_probe_acked(bytes, number, now);
+            self.on_size();
+        }
         let before = self.in_flight;
         debug_assert!(report.bytes <= before, "acknowledged more than was in flight");
         self.in_flight -= report.bytes.min(before);
@@ -356,8 +357,10 @@ impl Route {
 
     /// Packets were lost; `persistent` says that it was persistent congestion (RFC 9002 §7.6).
     pub(crate) fn on_lost(&mut self, report: &LossReport, persistent: bool, now: Instant) {
-        debug_assert!(report.bytes <= self.in_flight, "lost more than was in flight");
-        self.in_flight -= report.bytes.min(self.in_flight);
+        self.judge(report, now);
+        let gone = report.bytes + report.mtu_probe_bytes;
+        debug_assert!(gone <= self.in_flight, "lost more than was in flight");
+        self.in_flight -= gone.min(self.in_flight);
         if report.bytes == 0 {
             return; // nothing that congestion control answers for (RFC 9002 §2, §7)
         }
@@ -377,6 +380,18 @@ impl Route {
         });
     }
 
+    /// What losses say of sizes and trains.
+    fn judge(&mut self, report: &LossReport, now: Instant) {
+        if let Some(number) = report.mtu_probe {
+            self.mtu.on_probe_lost(number, now);
+        }
+        self.trains.on_lost(&report.followers, now);
+        if let Some(since) = self.mtu.on_lost(&report.large, now) {
+            self.trains.on_explained(since);
+            self.on_size();
+        }
+    }
+
     /// Was there an RTT sample before `at`? Losses before the first one prove no persistent congestion.
     pub(crate) fn sampled_before(&self, at: Instant) -> bool {
         self.first_sample_at.is_some_and(|first| first <= at)
@@ -388,23 +403,39 @@ impl Route {
         self.in_flight -= bytes.min(self.in_flight);
     }
 
-    /// The system refused to segment a train for this route; the train itself was sent in single datagrams.
-    pub(crate) fn on_no_segmentation(&mut self, now: Instant) {
-        self.singles_until = now + SINGLES_FOR;
-    }
-
-    /// A datagram did not fit the interface: only the size every route must carry is safe.
-    pub(crate) fn on_too_big(&mut self) {
-        self.datagram_size = DATAGRAM_SIZE_MIN;
-        self.pacer.on_datagram_size(DATAGRAM_SIZE_MIN);
-        self.congestion.on_datagram_size(DATAGRAM_SIZE_MIN);
+    /// A datagram of full size did not fit the interface.
+    pub(crate) fn on_too_big(&mut self, now: Instant) {
+        self.mtu.on_refused(now);
+        self.on_size();
     }
 
     /// The peer takes datagrams of this size at most (RFC 9000 §18.2, `max_udp_payload_size`).
     pub(crate) fn on_peer_maximum(&mut self, bytes: u64) {
-        let size = bytes.clamp(u64::from(DATAGRAM_SIZE_MIN), u64::from(self.datagram_size)) as u16;
-        if size != self.datagram_size {
-            self.datagram_size = size;
+        self.mtu.on_peer_maximum(bytes);
+        self.on_size();
+    }
+
+    /// The size of the probe for a larger datagram size that may leave now; it needs room in the window like data
+    /// (RFC 9000 §14.4).
+    #[inline]
+    pub(crate) fn mtu_probe_due(&self, now: Instant) -> Option<u16> {
+        let bytes = self.mtu.probe_due(self.window(), now)?;
+        if !self.face.validated || self.is_challenged() {
+            return None;
+        }
+        let room = self.window_left() >= u64::from(bytes);
+        (room && matches!(self.allowance(now), Allowance::Go { .. })).then_some(bytes)
+    }
+
+    /// When the probe under way counts as lost, `base` being the probe timeout.
+    pub(crate) fn mtu_probe_until(&self, base: Duration) -> Option<Instant> {
+        Some(self.mtu.probe_sent_at()? + base * MTU_PROBE_TIMEOUTS)
+    }
+
+    /// The datagram size may be another one now.
+    fn on_size(&mut self) {
+        let size = self.datagram_size();
+        if self.pacer.datagram_size() != size {
             self.pacer.on_datagram_size(size);
             self.congestion.on_datagram_size(size);
         }

@@ -48,21 +48,43 @@ fn acknowledgements_and_other_small_packets_cost_no_window() {
 #[test]
 fn a_datagram_too_big_falls_back_to_the_size_every_route_carries() {
     let mut route = route(true);
-    route.datagram_size = 1452;
+    route.mtu = Mtu::new(1452, 0);
     route.on_peer_maximum(1300);
-    assert_eq!(route.datagram_size(), 1300);
-    route.on_peer_maximum(65_527);
-    assert_eq!(route.datagram_size(), 1300);
-    route.on_too_big();
-    assert_eq!(route.datagram_size(), DATAGRAM_SIZE_MIN);
+    assert_eq!((route.datagram_size(), route.pacer.datagram_size()), (1300, 1300));
+    route.on_too_big(at(0));
+    let least = DATAGRAM_SIZE_MIN;
+    assert_eq!((route.datagram_size(), route.pacer.datagram_size()), (least, least));
 }
 
 #[test]
-fn without_segmentation_trains_are_single_packets_for_a_minute() {
+fn a_lost_probe_for_a_larger_size_is_no_congestion_and_frees_its_bytes() {
     let mut route = route(true);
-    route.on_no_segmentation(at(0));
-    assert_eq!(route.train_packets_max(at(59_999)), 1);
-    assert_eq!(route.train_packets_max(at(60_000)), 64);
+    let window = route.window();
+    route.on_sent(1452, 1452, 5, at(0));
+    let lost = LossReport { mtu_probe: Some(5), mtu_probe_bytes: 1452, ..LossReport::default() };
+    route.on_lost(&lost, false, at(50));
+    assert_eq!((route.window(), route.in_flight(), route.loss_permille()), (window, 0, 0));
+}
+
+#[test]
+fn a_probe_for_a_larger_size_waits_for_room_in_the_window() {
+    let mut route = route(true);
+    route.on_sent(route.window() - 1300, route.window() - 1300, 9, at(0));
+    assert!(matches!(route.allowance(at(1000)), Allowance::Go { .. }), "there is room for a packet of 1200");
+    assert_eq!(route.mtu_probe_due(at(1000)), None);
+    route.on_discarded(200);
+    assert_eq!(route.mtu_probe_due(at(1000)), Some(1452));
+}
+
+#[test]
+fn a_route_that_is_being_validated_is_not_probed_for_its_size() {
+    let mut route = route(true);
+    assert_eq!(route.mtu_probe_due(at(1)), Some(1452));
+    let second = Duration::from_secs(1);
+    route.challenge(Challenge::new(second, second, at(1)));
+    assert_eq!(route.mtu_probe_due(at(1)), None);
+    route.end_challenge();
+    assert_eq!(route.mtu_probe_due(at(1)), Some(1452));
 }
 
 #[test]
@@ -94,7 +116,7 @@ fn a_loss_that_was_none_gives_the_window_back() {
     let mut route = route(true);
     route.on_sent(12_000, 12_000, 9, at(0));
     let window = route.window();
-    let lost = LossReport { packets: 2, bytes: 2400, newest_sent_at: at(0), run: None };
+    let lost = LossReport { packets: 2, bytes: 2400, newest_sent_at: at(0), ..LossReport::default() };
     route.on_lost(&lost, false, at(50));
     assert!(route.window() < window);
     let late = |spurious| AckReport { spurious, newest_sent_at: Some(at(0)), ..AckReport::default() };
@@ -106,7 +128,7 @@ fn a_loss_that_was_none_gives_the_window_back() {
 
 #[test]
 fn losses_sent_after_the_answer_are_an_episode_of_their_own() {
-    let lost = |ms, packets| LossReport { packets, bytes: 0, newest_sent_at: at(ms), run: None };
+    let lost = |ms, packets| LossReport { packets, newest_sent_at: at(ms), ..LossReport::default() };
     let first = Episode::after(None, &lost(10, 2), at(50));
     let more = Episode::after(Some(first), &lost(50, 1), at(55));
     assert_eq!((more.missing, more.answered_at), (3, at(50)));
@@ -118,7 +140,7 @@ fn losses_sent_after_the_answer_are_an_episode_of_their_own() {
 fn a_lost_acknowledgement_is_no_congestion() {
     let mut route = route(true);
     let window = route.window();
-    let lost = LossReport { packets: 1, bytes: 0, newest_sent_at: Instant::ZERO, run: None };
+    let lost = LossReport { packets: 1, ..LossReport::default() };
     route.on_lost(&lost, false, at(50));
     assert_eq!((route.window(), route.loss_permille()), (window, 0));
 }

@@ -24,6 +24,19 @@ pub(crate) enum Fate {
     Skipped,
 }
 
+/// How a packet travelled, as far as it matters when it is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Carriage {
+    /// In a datagram of its own, or as the first of its train.
+    #[default]
+    Leader,
+    /// Behind another packet of its train.
+    Follower,
+    /// As a probe for a larger datagram size. Its peer acknowledges it, but it asks for no repeat, and its loss says
+    /// nothing of congestion (RFC 9000 §14.4) and nothing of the path's health.
+    MtuProbe,
+}
+
 /// One packet number's record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
@@ -34,10 +47,12 @@ pub(crate) struct Sent {
     /// Size of the packet in bytes.
     pub(crate) bytes: u16,
     pub(crate) fate: Fate,
-    /// It asks for an acknowledgement, and so counts in flight (RFC 9002 §2).
+    /// It asks for an acknowledgement, and so counts in flight (RFC 9002 §2). Not set for an MTU probe: no timer waits
+    /// for it but its own.
     pub(crate) eliciting: bool,
     /// It counts in flight: it asks for an acknowledgement or carries padding.
     pub(crate) in_flight: bool,
+    pub(crate) carriage: Carriage,
     /// Its content was queued again because the path became suspect.
     pub(crate) overdue: bool,
 }
@@ -51,6 +66,7 @@ pub(crate) struct Departure {
     pub(crate) bytes: u16,
     pub(crate) eliciting: bool,
     pub(crate) in_flight: bool,
+    pub(crate) carriage: Carriage,
 }
 
 /// Records from the oldest unsettled packet number to the newest.
@@ -105,6 +121,7 @@ impl SentRing {
             fate: Fate::Outstanding,
             eliciting: departure.eliciting,
             in_flight: departure.in_flight,
+            carriage: departure.carriage,
             overdue: false,
         });
         self.outstanding += 1;
@@ -124,6 +141,7 @@ impl SentRing {
             fate: Fate::Skipped,
             eliciting: false,
             in_flight: false,
+            carriage: Carriage::Leader,
             overdue: false,
         });
     }
@@ -236,7 +254,7 @@ mod tests {
     }
 
     fn departure(ms: u64, bytes: u16) -> Departure {
-        Departure { at: at(ms), bytes, eliciting: true, in_flight: true }
+        Departure { at: at(ms), bytes, eliciting: true, in_flight: true, carriage: Carriage::Leader }
     }
 
     fn receipts(values: &[u64]) -> Receipts {

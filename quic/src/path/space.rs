@@ -12,8 +12,10 @@ use crate::base::time::Instant;
 use crate::crypto::phase::PhaseMark;
 use crate::error::TransportError;
 use crate::path::acks::Acks;
+use crate::path::doubt::{Arrived, Missing};
 use crate::path::loss::{self, Verdict};
-use crate::path::sent::{Departure, Fate, Sent, SentRing};
+use crate::path::mtu::DATAGRAM_SIZE_MIN;
+use crate::path::sent::{Carriage, Departure, Fate, Sent, SentRing};
 use crate::wire::frame_ack::Ack;
 use crate::wire::receipt::{Receipt, Receipts};
 
@@ -77,17 +79,32 @@ pub(crate) struct AckReport {
     pub(crate) spurious: u64,
     /// The largest packet number acknowledged so far.
     pub(crate) largest: u64,
+    /// Packets larger than every route must carry, late ones and probes included.
+    pub(crate) large: Arrived,
+    /// Packets that followed another in their train, late ones included.
+    pub(crate) followers: Arrived,
+    /// Number and size of a probe for a larger datagram size, even if late.
+    pub(crate) mtu_probe: Option<(u64, u16)>,
 }
 
 /// What one pass of loss detection found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossReport {
+    /// All but probes for a larger datagram size.
     pub(crate) packets: u64,
     /// Of packets that counted in flight.
     pub(crate) bytes: u64,
     pub(crate) newest_sent_at: Instant,
     /// Ack-eliciting losses with nothing acknowledged between span these two times.
     pub(crate) run: Option<(Instant, Instant)>,
+    /// Packets larger than every route must carry.
+    pub(crate) large: Missing,
+    /// Packets that followed another in their train.
+    pub(crate) followers: Missing,
+    /// Number of a probe for a larger datagram size.
+    pub(crate) mtu_probe: Option<u64>,
+    /// Bytes of such probes.
+    pub(crate) mtu_probe_bytes: u64,
 }
 
 impl Space {
@@ -181,8 +198,14 @@ impl Space {
                 match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
                     _ if stale => {}
-                    Fate::Lost => report.spurious += 1,
-                    Fate::Outstanding => report.on_outstanding(&sent),
+                    Fate::Lost => {
+                        report.spurious += u64::from(sent.carriage != Carriage::MtuProbe);
+                        report.on_arrived(number, &sent);
+                    }
+                    Fate::Outstanding => {
+                        report.on_outstanding(&sent);
+                        report.on_arrived(number, &sent);
+                    }
                 }
                 report.newly_acked += 1;
                 if !stale {
@@ -247,6 +270,12 @@ impl Space {
     ) {
         let stale = self.settle_stale(number, sent);
         self.sent.settle(number, Fate::Lost);
+        if !stale {
+            report.on_missing(number, sent);
+        }
+        if sent.carriage == Carriage::MtuProbe {
+            return; // no repeat, and no congestion (RFC 9000 §14.4)
+        }
         report.packets += 1;
         if sent.in_flight && !stale {
             // Losses of acknowledgements say nothing about congestion that RFC 9002 §7 would answer.
@@ -296,6 +325,16 @@ impl Space {
             self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Overdue));
             self.sent.mark_overdue(number);
         }
+    }
+
+    /// Gives up waiting for a probe for a larger datagram size. Returns the bytes that are no longer in flight.
+    pub(crate) fn give_up(&mut self, number: u64) -> u64 {
+        let before = self.sent.get(number).filter(|sent| sent.fate == Fate::Outstanding).copied();
+        before.map_or(0, |sent| {
+            let stale = self.settle_stale(number, &sent);
+            self.sent.settle(number, Fate::Lost);
+            if sent.in_flight && !stale { u64::from(sent.bytes) } else { 0 }
+        })
     }
 
     /// Are so many records unsettled that no further packet should leave that nobody will acknowledge?
@@ -358,6 +397,22 @@ impl Space {
     }
 }
 
+impl LossReport {
+    fn on_missing(&mut self, number: u64, sent: &Sent) {
+        if sent.carriage == Carriage::MtuProbe {
+            self.mtu_probe = Some(number);
+            self.mtu_probe_bytes += u64::from(sent.bytes);
+            return;
+        }
+        if sent.bytes > DATAGRAM_SIZE_MIN {
+            self.large.add(sent.bytes, sent.at);
+        }
+        if sent.carriage == Carriage::Follower {
+            self.followers.add(sent.bytes, sent.at);
+        }
+    }
+}
+
 impl AckReport {
     fn on_outstanding(&mut self, sent: &Sent) {
         if sent.in_flight {
@@ -365,146 +420,20 @@ impl AckReport {
             self.bytes += u64::from(sent.bytes);
         }
     }
+
+    #[inline]
+    fn on_arrived(&mut self, number: u64, sent: &Sent) {
+        if sent.bytes > DATAGRAM_SIZE_MIN {
+            self.large.add(sent.bytes, sent.at);
+        }
+        match sent.carriage {
+            Carriage::Leader => {}
+            Carriage::Follower => self.followers.add(sent.bytes, sent.at),
+            Carriage::MtuProbe => self.mtu_probe = Some((number, sent.bytes)),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::ranges::RangeSet;
-    use crate::id::PathId;
-    use crate::wire::cursor::Writer;
-    use crate::wire::frame::{Frame, Frames};
-    use crate::wire::frame_ack::write_ack;
-
-    fn at(ms: u64) -> Instant {
-        Instant::from_nanos(ms * 1_000_000)
-    }
-
-    fn send(space: &mut Space, ms: u64, eliciting: bool) -> u64 {
-        let number = space.next_number(|_| 0, at(ms));
-        let mut receipts = Receipts::default();
-        receipts.push(Receipt::ack(PathId(0), number));
-        space.on_sent(Departure { at: at(ms), bytes: 100, eliciting, in_flight: eliciting }, &receipts);
-        number
-    }
-
-    fn send_many(space: &mut Space, count: u64) {
-        for n in 0..count {
-            send(space, n, true);
-        }
-    }
-
-    fn acknowledge(space: &mut Space, numbers: &[u64]) -> Result<AckReport, TransportError> {
-        let mut set = RangeSet::new();
-        for &number in numbers {
-            set.insert(number..number + 1);
-        }
-        let mut buffer = [0; 500];
-        let mut w = Writer::new(&mut buffer);
-        assert!(write_ack(&mut w, None, &set, 0, None, 500));
-        let Some(Ok((_, Frame::Ack(ack)))) = Frames::new(w.written()).next() else { panic!("an ACK frame") };
-        space.on_ack(&ack, |_, outcome| assert_eq!(outcome, Outcome::Acked))
-    }
-
-    fn lost(space: &mut Space, ms: u64) -> (LossReport, Vec<u64>) {
-        let mut numbers = Vec::new();
-        let report =
-            space.detect_lost(Duration::from_millis(50), Duration::from_secs(1), at(ms), |receipt, _| {
-                numbers.push(receipt.value());
-            });
-        (report, numbers)
-    }
-
-    #[test]
-    fn an_acknowledgement_settles_each_packet_once_and_measures_the_newest() {
-        let mut space = Space::default();
-        send_many(&mut space, 4);
-        let report = acknowledge(&mut space, &[0, 2]).unwrap();
-        assert_eq!((report.newly_acked, report.bytes, report.sample_from), (2, 200, Some(at(2))));
-        let again = acknowledge(&mut space, &[0, 2]).unwrap();
-        assert_eq!((again.newly_acked, again.sample_from), (0, None));
-        assert_eq!(space.in_flight_bytes(), 200);
-        space.audit().unwrap();
-    }
-
-    #[test]
-    fn what_was_never_sent_cannot_be_acknowledged() {
-        // MP-211
-        let mut space = Space::default();
-        send(&mut space, 0, true);
-        assert!(acknowledge(&mut space, &[1]).is_err());
-        assert!(acknowledge(&mut space, &[0]).is_ok());
-    }
-
-    #[test]
-    fn a_number_left_out_is_a_trap() {
-        let mut space = Space::default();
-        let mut numbers = Vec::new();
-        for n in 0..SKIP_EVERY + 10 {
-            let number = send(&mut space, n, true);
-            numbers.push(number);
-            acknowledge(&mut space, &[number]).unwrap();
-            lost(&mut space, n);
-        }
-        let skipped = (0..*numbers.last().unwrap()).find(|number| !numbers.contains(number)).unwrap();
-        assert!(acknowledge(&mut space, &[skipped]).is_err());
-    }
-
-    #[test]
-    fn losses_are_found_by_distance_and_then_by_time() {
-        let mut space = Space::default();
-        send_many(&mut space, 5);
-        acknowledge(&mut space, &[3]).unwrap();
-        let (report, numbers) = lost(&mut space, 10);
-        assert_eq!((report.packets, numbers), (1, vec![0]));
-        assert_eq!(space.loss_at(), Some(at(51)), "packet 1 after the loss delay");
-        let (report, numbers) = lost(&mut space, 52);
-        assert_eq!((report.packets, numbers), (2, vec![1, 2]));
-        assert_eq!(report.run, Some((at(0), at(2))));
-    }
-
-    #[test]
-    fn an_acknowledgement_between_losses_breaks_their_run() {
-        let mut space = Space::default();
-        send_many(&mut space, 8);
-        acknowledge(&mut space, &[1, 7]).unwrap();
-        let (report, _) = lost(&mut space, 8);
-        assert_eq!(report.run, Some((at(2), at(4))), "packet 1 arrived");
-    }
-
-    #[test]
-    fn silence_is_counted_from_the_oldest_packet_above_the_largest_acknowledged() {
-        let mut space = Space::default();
-        send_many(&mut space, 5);
-        assert_eq!(space.oldest_unheard_at(), Some(at(0)));
-        acknowledge(&mut space, &[2]).unwrap();
-        assert_eq!(space.oldest_unheard_at(), Some(at(3)));
-        acknowledge(&mut space, &[4]).unwrap();
-        assert_eq!(space.oldest_unheard_at(), None, "only gaps below: loss detection's business");
-    }
-
-    #[test]
-    fn what_was_handed_over_is_not_handed_out_again_when_it_is_lost() {
-        let mut space = Space::default();
-        send_many(&mut space, 5);
-        let mut handed = Vec::new();
-        space.hand_over_oldest(2, |receipt, _| handed.push(receipt.value()));
-        space.hand_over(|receipt, _| handed.push(receipt.value()));
-        assert_eq!(handed, [0, 1, 2, 3, 4]);
-        acknowledge(&mut space, &[4]).unwrap();
-        let (report, numbers) = lost(&mut space, 10);
-        assert_eq!((report.packets, numbers.len()), (2, 0));
-    }
-
-    #[test]
-    fn a_peer_that_never_acknowledges_gets_no_endless_acknowledgements() {
-        let mut space = Space::default();
-        for n in 0..u64::from(UNANSWERED_MAX) {
-            assert!(!space.is_saturated());
-            send(&mut space, n, false);
-        }
-        assert!(space.is_saturated());
-        acknowledge(&mut space, &[5]).unwrap();
-        assert!(!space.is_saturated());
-    }
-}
+#[path = "space_tests.rs"]
+mod tests;
