@@ -95,6 +95,14 @@ pub struct TransportConfig {
     pub connection_window_max: u64,
     /// Bytes of unacknowledged and unsent data that a stream takes from the application.
     pub send_buffer: u64,
+    /// Largest DATAGRAM frame that the peer may send, in bytes with its type and length; 65,535 for whatever fits a
+    /// packet, 0 (the default) to take none: an application that never reads datagrams should not hold any
+    /// (RFC 9221 §3).
+    pub datagram_receive_max: u16,
+    /// Bytes of datagrams kept until the application reads them; more push the oldest out.
+    pub datagram_receive_buffer: u64,
+    /// Bytes of datagrams that wait to be sent; more are refused.
+    pub datagram_send_buffer: u64,
     /// Bidirectional streams that the peer may have open at once.
     pub max_streams_bidirectional: u64,
     /// Unidirectional streams that the peer may have open at once.
@@ -125,6 +133,9 @@ impl Default for TransportConfig {
             connection_window: 1 << 20,
             connection_window_max: 32 << 20,
             send_buffer: 4 << 20,
+            datagram_receive_max: 0,
+            datagram_receive_buffer: 1 << 20,
+            datagram_send_buffer: 1 << 20,
             max_streams_bidirectional: 128,
             max_streams_unidirectional: 128,
             max_ack_delay: Duration::from_millis(25),

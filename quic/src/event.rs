@@ -31,6 +31,12 @@ pub enum Event {
     },
     /// `open_stream`, refused before for lack of credit, would work now.
     StreamsAvailable,
+    /// Datagrams arrived; said once until `recv_datagram` has given all.
+    DatagramReceived,
+    /// Results of datagrams are there; said once until `datagram_result` has given all.
+    DatagramsSettled,
+    /// `send_datagram`, refused before because too many waited, would work now.
+    DatagramsUnblocked,
     /// The peer opened a path; it is being validated.
     PathOpened(PathId),
     /// A path was validated: data may flow. After `PathMigrated` it says that the new address is proven.

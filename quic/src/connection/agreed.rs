@@ -78,6 +78,7 @@ pub(super) fn ours(
         max_ack_delay_ms: config.max_ack_delay.as_millis() as u64,
         active_connection_id_limit: ACTIVE_CID_LIMIT,
         initial_source_connection_id: Some(scid),
+        max_datagram_frame_size: u64::from(config.datagram_receive_max),
         initial_max_path_id: multipath.then(|| config.max_paths - 1),
         ..TransportParameters::default()
     };

@@ -19,6 +19,7 @@ use crate::path::cids::Post;
 use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::Departure;
+use crate::stream::datagrams::Place;
 use crate::turn::Turn;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
@@ -30,6 +31,8 @@ use crate::wire::receipt::{Receipt, ReceiptKind};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
     Train,
+    /// Datagrams that are bound to the path.
+    Datagrams,
     Frames,
     Ack,
     /// Whatever waits, or else a PING.
@@ -89,28 +92,32 @@ impl Filled {
 }
 
 impl Connection {
-    /// Stream data: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
+    /// Stream data and datagrams: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
     pub(super) fn build_train(
         &mut self,
         turn: &mut Turn<'_>,
         id: PathId,
+        load: Load,
         buffer: &mut [u8],
         packets_max: usize,
     ) -> Option<Transmission> {
         use crate::path::route::Allowance;
         use crate::schedule::Scheduler as _;
         let route = &self.paths.get(id)?.running()?.route;
-        let size = usize::from(route.datagram_size());
+        let mut size = usize::from(route.datagram_size());
         let Allowance::Go { bytes: allowed } = route.allowance(turn.now) else { return None };
         let most = packets_max.min(usize::from(route.train_packets_max(turn.now)));
         let limit = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(most * size);
         let mut filled = Filled::default();
-        while filled.bytes + size <= limit {
+        while filled.bytes + size <= limit && filled.packets < most {
             let room = &mut buffer[filled.bytes..filled.bytes + size];
-            let Some(written) = self.write_short(turn, id, Load::Train, 0, room) else { break };
+            let Some(written) = self.write_short(turn, id, load, 0, room) else { break };
             filled.add(&written);
-            let pending = self.streams.pending();
-            if written.bytes < size || pending.repair_bytes + pending.fresh_bytes == 0 {
+            let datagrams = self.has_datagrams(id, matches!(load, Load::Datagrams), turn.now);
+            if datagrams && filled.packets == 1 {
+                size = written.bytes; // datagrams of one length make a train, whatever the length
+            }
+            if written.bytes < size || !(datagrams || self.wants_train(load)) {
                 break;
             }
         }
@@ -124,6 +131,12 @@ impl Connection {
             "only probes and acknowledgements may overdraw the window"
         );
         sent
+    }
+
+    /// Has a train more stream data to carry?
+    fn wants_train(&self, load: Load) -> bool {
+        let pending = self.streams.pending();
+        matches!(load, Load::Train) && pending.repair_bytes + pending.fresh_bytes > 0
     }
 
     /// Frames that are no stream data, one datagram of them.
@@ -341,6 +354,13 @@ impl Connection {
     ) -> (bool, SmallVec<[PathId; 2]>) {
         let mut abandoned = SmallVec::new();
         let mut ping = false;
+        let place = match load {
+            Load::Train | Load::Datagrams => self.datagrams.place(),
+            _ => Place::BeforeStreams,
+        };
+        if place == Place::First {
+            self.write_datagrams(id, matches!(load, Load::Datagrams), turn.now, w);
+        }
         if matches!(load, Load::Close) {
             self.write_farewell(w);
             return (false, abandoned);
@@ -364,7 +384,19 @@ impl Connection {
             }
             Load::Train => {
                 ping |= self.write_control(id, w, &mut abandoned);
+                if place == Place::BeforeStreams {
+                    self.write_datagrams(id, false, turn.now, w);
+                }
                 self.write_stream_data(id, w);
+                if place == Place::AfterStreams {
+                    self.write_datagrams(id, false, turn.now, w);
+                }
+            }
+            Load::Datagrams => {
+                ping |= self.write_control(id, w, &mut abandoned);
+                if place != Place::First {
+                    self.write_datagrams(id, true, turn.now, w);
+                }
             }
             Load::Probe => {
                 if self

@@ -67,6 +67,7 @@ impl Connection {
         ConnectionStats {
             key_updates: self.keys.as_ref().map_or(0, |keys| keys.generation()),
             paths_opened: self.paths.opened(),
+            datagrams: self.datagrams.stats(),
             ..self.stats
         }
     }

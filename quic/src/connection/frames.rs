@@ -113,6 +113,7 @@ impl Connection {
                 self.count_stream_bytes(place.path, fresh);
                 Ok(())
             }
+            Frame::Datagram { data, .. } => self.datagrams.on_datagram(frame, data),
             Frame::Crypto { offset, data } => self.on_crypto(turn, place.level(), offset, data),
             Frame::ResetStream { id, code, final_size } => self.streams.on_reset_stream(id, code, final_size),
             Frame::StopSending { id, code } => self.streams.on_stop_sending(id, code),

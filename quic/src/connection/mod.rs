@@ -7,6 +7,7 @@
 mod agreed;
 mod build;
 mod build_long;
+mod datagrams;
 mod deadline;
 mod doors;
 mod frames;
@@ -43,6 +44,7 @@ use crate::path::set::Paths;
 use crate::schedule::AnyScheduler;
 use crate::stats::ConnectionStats;
 use crate::stream::Streams;
+use crate::stream::datagrams::Datagrams;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::packet::UDP_PAYLOAD_MAX;
@@ -70,6 +72,7 @@ pub(crate) struct Connection {
     handshake_done: Option<Post>,
     paths: Paths,
     streams: Streams,
+    datagrams: Datagrams,
     scheduler: AnyScheduler,
     agreed: Agreed,
     events: VecDeque<Event>,
@@ -170,6 +173,7 @@ impl Connection {
             handshake_done: None,
             paths,
             streams: Streams::new(role, &config, hash_seed),
+            datagrams: Datagrams::new(&config),
             scheduler: config.scheduler.build(),
             agreed: Agreed::unknown(&config),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
@@ -191,7 +195,8 @@ impl Connection {
 
     /// Is there something to tell?
     pub(crate) fn has_event(&self) -> bool {
-        !self.events.is_empty() || !self.lifecycle.is_ending() && self.streams.has_event()
+        let rooms = || self.streams.has_event() || self.datagrams.has_event();
+        !self.events.is_empty() || !self.lifecycle.is_ending() && rooms()
     }
 
     /// Queues news. Of what only informs about the present state of a path the newest is enough, so that a peer cannot
@@ -213,7 +218,10 @@ impl Connection {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        if self.lifecycle.is_ending() { None } else { self.streams.next_event() }
+        if self.lifecycle.is_ending() {
+            return None;
+        }
+        self.streams.next_event().or_else(|| self.datagrams.next_event())
     }
 
     /// Is the last state gone?
@@ -273,6 +281,7 @@ impl Connection {
     pub(crate) fn audit(&self) -> Result<(), String> {
         self.paths.audit()?;
         self.streams.audit()?;
+        self.datagrams.audit()?;
         for path in self.paths.iter() {
             let Some(running) = path.running() else { continue };
             let mut sum = running.space.in_flight_bytes();

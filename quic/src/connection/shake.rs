@@ -116,6 +116,7 @@ impl Connection {
         self.idle.on_peer_timeout(Duration::from_millis(theirs.max_idle_timeout_ms));
         self.paths.on_peer_cid_limit(theirs.active_connection_id_limit);
         self.streams.on_peer_params(&stream_limits(&theirs));
+        self.datagrams.on_peer_limit(theirs.max_datagram_frame_size);
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
             if let Some(token) = theirs.stateless_reset_token {
                 path.remote.adopt_token(turn, token);

@@ -31,7 +31,11 @@ pub(crate) const UNANSWERED_MAX: u32 = 1 << 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Acked,
+    /// Acknowledged after it was declared lost.
+    AckedLate,
     Lost,
+    /// Lost after it was overdue: only for what is never sent again is this news.
+    LostOverdue,
     /// Neither, but its path is suspect: send the content again elsewhere.
     Overdue,
 }
@@ -178,11 +182,15 @@ impl Space {
             for number in low..=high {
                 let Some(sent) = self.sent.get(number).copied() else { continue };
                 let stale = self.settle_stale(number, &sent);
-                match sent.fate {
+                let outcome = match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
+                    Fate::Lost => Outcome::AckedLate,
+                    Fate::Outstanding => Outcome::Acked,
+                };
+                match outcome {
                     _ if stale => {}
-                    Fate::Lost => report.spurious += 1,
-                    Fate::Outstanding => report.on_outstanding(&sent),
+                    Outcome::Acked => report.on_outstanding(&sent),
+                    _ => report.spurious += 1,
                 }
                 report.newly_acked += 1;
                 if !stale {
@@ -192,7 +200,7 @@ impl Space {
                 if number == ack.largest && !stale {
                     report.sample_from = Some(sent.at);
                 }
-                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Acked));
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, outcome));
                 self.sent.settle(number, Fate::Acked);
             }
         }
@@ -258,9 +266,7 @@ impl Space {
             self.lost_run = Some((first, sent.at));
             report.run = self.lost_run;
         }
-        if !sent.overdue {
-            self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
-        }
+        self.sent.receipts(number).for_each(|receipt| sink(receipt, lost(sent)));
     }
 
     /// The losses at hand were answered; the next run starts anew.
@@ -310,9 +316,7 @@ impl Space {
         self.stale_in_flight_bytes = 0;
         for number in self.sent.base()..self.sent.next_number() {
             if let Some(sent) = self.sent.get(number).copied().filter(|sent| sent.fate == Fate::Outstanding) {
-                if !sent.overdue {
-                    self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
-                }
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, lost(&sent)));
                 self.sent.settle(number, Fate::Lost);
             }
         }
@@ -367,6 +371,11 @@ impl AckReport {
     }
 }
 
+/// What to say of a lost packet.
+const fn lost(sent: &Sent) -> Outcome {
+    if sent.overdue { Outcome::LostOverdue } else { Outcome::Lost }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -395,6 +404,14 @@ mod tests {
     }
 
     fn acknowledge(space: &mut Space, numbers: &[u64]) -> Result<AckReport, TransportError> {
+        on_ack(space, numbers, |_, outcome| assert_eq!(outcome, Outcome::Acked))
+    }
+
+    fn on_ack(
+        space: &mut Space,
+        numbers: &[u64],
+        sink: impl FnMut(&Receipt, Outcome),
+    ) -> Result<AckReport, TransportError> {
         let mut set = RangeSet::new();
         for &number in numbers {
             set.insert(number..number + 1);
@@ -403,7 +420,7 @@ mod tests {
         let mut w = Writer::new(&mut buffer);
         assert!(write_ack(&mut w, None, &set, 0, None, 500));
         let Some(Ok((_, Frame::Ack(ack)))) = Frames::new(w.written()).next() else { panic!("an ACK frame") };
-        space.on_ack(&ack, |_, outcome| assert_eq!(outcome, Outcome::Acked))
+        space.on_ack(&ack, sink)
     }
 
     fn lost(space: &mut Space, ms: u64) -> (LossReport, Vec<u64>) {
@@ -492,8 +509,25 @@ mod tests {
         space.hand_over(|receipt, _| handed.push(receipt.value()));
         assert_eq!(handed, [0, 1, 2, 3, 4]);
         acknowledge(&mut space, &[4]).unwrap();
-        let (report, numbers) = lost(&mut space, 10);
-        assert_eq!((report.packets, numbers.len()), (2, 0));
+        let mut news = Vec::new();
+        let keep = Duration::from_secs(1);
+        space.detect_lost(Duration::from_millis(50), keep, at(10), |receipt, outcome| {
+            news.push((receipt.value(), outcome));
+        });
+        assert_eq!(news, [(0, Outcome::LostOverdue), (1, Outcome::LostOverdue)]);
+        space.lose_all(|receipt, outcome| news.push((receipt.value(), outcome)));
+        assert_eq!(news[2..], [(2, Outcome::LostOverdue), (3, Outcome::LostOverdue)], "MP-171");
+    }
+
+    #[test]
+    fn a_late_acknowledgement_is_told_apart() {
+        let mut space = Space::default();
+        send_many(&mut space, 5);
+        acknowledge(&mut space, &[3]).unwrap();
+        lost(&mut space, 10);
+        let mut news = Vec::new();
+        on_ack(&mut space, &[0, 1], |receipt, outcome| news.push((receipt.value(), outcome))).unwrap();
+        assert_eq!(news, [(0, Outcome::AckedLate), (1, Outcome::Acked)]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::id::{Direction, StreamId};
 
 pub(crate) use super::frame_path::NewConnectionId;
 
-/// The numbers of the frame types: RFC 9000 §12.4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
+/// The numbers of the frame types: RFC 9000 §12.4, RFC 9221 §4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
 pub(crate) mod types {
     pub(crate) const PADDING: u64 = 0x00;
     pub(crate) const PING: u64 = 0x01;
@@ -42,6 +42,9 @@ pub(crate) mod types {
     pub(crate) const CONNECTION_CLOSE: u64 = 0x1c;
     pub(crate) const APPLICATION_CLOSE: u64 = 0x1d;
     pub(crate) const HANDSHAKE_DONE: u64 = 0x1e;
+    /// Reaches to the end of the packet (RFC 9221 §4).
+    pub(crate) const DATAGRAM: u64 = 0x30;
+    pub(crate) const DATAGRAM_LEN: u64 = 0x31;
     pub(crate) const PATH_ACK: u64 = 0x3e;
     pub(crate) const PATH_ACK_ECN: u64 = 0x3f;
     pub(crate) const PATH_ABANDON: u64 = 0x3e75;
@@ -77,28 +80,81 @@ pub(crate) enum Frame<'a> {
     Padding,
     Ping,
     Ack(Ack<'a>),
-    ResetStream { id: StreamId, code: u64, final_size: u64 },
-    StopSending { id: StreamId, code: u64 },
-    Crypto { offset: u64, data: &'a [u8] },
-    NewToken { token: &'a [u8] },
-    Stream { id: StreamId, offset: u64, fin: bool, data: &'a [u8] },
+    ResetStream {
+        id: StreamId,
+        code: u64,
+        final_size: u64,
+    },
+    StopSending {
+        id: StreamId,
+        code: u64,
+    },
+    Crypto {
+        offset: u64,
+        data: &'a [u8],
+    },
+    NewToken {
+        token: &'a [u8],
+    },
+    Stream {
+        id: StreamId,
+        offset: u64,
+        fin: bool,
+        data: &'a [u8],
+    },
     MaxData(u64),
-    MaxStreamData { id: StreamId, max: u64 },
-    MaxStreams { direction: Direction, max: u64 },
+    MaxStreamData {
+        id: StreamId,
+        max: u64,
+    },
+    MaxStreams {
+        direction: Direction,
+        max: u64,
+    },
     DataBlocked(u64),
-    StreamDataBlocked { id: StreamId, limit: u64 },
-    StreamsBlocked { direction: Direction, limit: u64 },
+    StreamDataBlocked {
+        id: StreamId,
+        limit: u64,
+    },
+    StreamsBlocked {
+        direction: Direction,
+        limit: u64,
+    },
     NewConnectionId(NewConnectionId),
-    RetireConnectionId { path: u64, plain: bool, sequence: u64 },
+    RetireConnectionId {
+        path: u64,
+        plain: bool,
+        sequence: u64,
+    },
     PathChallenge([u8; 8]),
     PathResponse([u8; 8]),
-    ConnectionClose { application: bool, code: u64, frame_type: u64, reason: &'a [u8] },
+    ConnectionClose {
+        application: bool,
+        code: u64,
+        frame_type: u64,
+        reason: &'a [u8],
+    },
     HandshakeDone,
-    PathAbandon { path: u64, code: u64 },
-    PathStatus { path: u64, sequence: u64, backup: bool },
+    /// `sized`: it says how long it is; otherwise it ends with the packet.
+    Datagram {
+        sized: bool,
+        data: &'a [u8],
+    },
+    PathAbandon {
+        path: u64,
+        code: u64,
+    },
+    PathStatus {
+        path: u64,
+        sequence: u64,
+        backup: bool,
+    },
     MaxPathId(u64),
     PathsBlocked(u64),
-    PathCidsBlocked { path: u64, next_sequence: u64 },
+    PathCidsBlocked {
+        path: u64,
+        next_sequence: u64,
+    },
 }
 
 impl Frame<'_> {
@@ -209,6 +265,14 @@ impl Frame<'_> {
                 to.slice(reason);
             }
             Self::HandshakeDone => numbers(to, &[types::HANDSHAKE_DONE]),
+            Self::Datagram { sized: true, data } => {
+                numbers(to, &[types::DATAGRAM_LEN, data.len() as u64]);
+                to.slice(data);
+            }
+            Self::Datagram { sized: false, data } => {
+                numbers(to, &[types::DATAGRAM]);
+                to.slice(data);
+            }
             _ => frame_path::put(self, to),
         }
     }
@@ -373,6 +437,14 @@ fn decode<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, Tra
             frame_path::decode(frame_type, reader).ok_or(CUT_SHORT)
         }
         types::PING..=types::HANDSHAKE_DONE => decode_simple(frame_type, reader).ok_or(CUT_SHORT),
+        types::DATAGRAM => {
+            let data = reader.take(reader.remaining()).ok_or(CUT_SHORT)?;
+            Ok(Frame::Datagram { sized: false, data })
+        }
+        types::DATAGRAM_LEN => {
+            let data = reader.prefixed().ok_or(CUT_SHORT)?;
+            Ok(Frame::Datagram { sized: true, data })
+        }
         _ => Err(TransportError::frame_encoding("unknown frame type")),
     }
 }

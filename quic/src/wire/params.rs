@@ -1,4 +1,4 @@
-//! Transport parameters (RFC 9000 §18; draft-ietf-quic-multipath-21 §2.1).
+//! Transport parameters (RFC 9000 §18; RFC 9221 §3; draft-ietf-quic-multipath-21 §2.1).
 //!
 //! Owns their coding, their defaults, and every limit that one parameter alone can break. Whether connection IDs match
 //! the handshake (RFC 9000 §7.3) and whether multipath may be used (MP-009, MP-010) is for the connection.
@@ -40,6 +40,7 @@ mod ids {
     pub(super) const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
     pub(super) const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
     pub(super) const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
+    pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
     pub(super) const INITIAL_MAX_PATH_ID: u64 = 0x3e;
 }
 
@@ -69,6 +70,8 @@ pub(crate) struct TransportParameters {
     pub(crate) initial_source_connection_id: Option<Cid>,
     /// Only from a server.
     pub(crate) retry_source_connection_id: Option<Cid>,
+    /// The largest DATAGRAM frame that it takes, type and length included; 0 for none (RFC 9221 §3).
+    pub(crate) max_datagram_frame_size: u64,
     /// `None`: no multipath (MP-001).
     pub(crate) initial_max_path_id: Option<u32>,
 }
@@ -94,6 +97,7 @@ impl Default for TransportParameters {
             active_connection_id_limit: ACTIVE_CIDS_MIN,
             initial_source_connection_id: None,
             retry_source_connection_id: None,
+            max_datagram_frame_size: 0,
             initial_max_path_id: None,
         }
     }
@@ -179,6 +183,7 @@ impl TransportParameters {
             ids::ACK_DELAY_EXPONENT => &mut self.ack_delay_exponent,
             ids::MAX_ACK_DELAY => &mut self.max_ack_delay_ms,
             ids::ACTIVE_CONNECTION_ID_LIMIT => &mut self.active_connection_id_limit,
+            ids::MAX_DATAGRAM_FRAME_SIZE => &mut self.max_datagram_frame_size,
             _ => return None,
         })
     }
@@ -222,7 +227,7 @@ impl TransportParameters {
     }
 
     /// The parameters that are plain numbers.
-    fn numbers(&self) -> [(u64, u64); 11] {
+    fn numbers(&self) -> [(u64, u64); 12] {
         [
             (ids::MAX_IDLE_TIMEOUT, self.max_idle_timeout_ms),
             (ids::MAX_UDP_PAYLOAD_SIZE, self.max_udp_payload_size),
@@ -235,6 +240,7 @@ impl TransportParameters {
             (ids::ACK_DELAY_EXPONENT, self.ack_delay_exponent),
             (ids::MAX_ACK_DELAY, self.max_ack_delay_ms),
             (ids::ACTIVE_CONNECTION_ID_LIMIT, self.active_connection_id_limit),
+            (ids::MAX_DATAGRAM_FRAME_SIZE, self.max_datagram_frame_size),
         ]
     }
 }

@@ -45,7 +45,8 @@ fn nothing_declared_means_the_defaults_of_rfc_9000() {
 #[test]
 fn each_number_has_its_place() {
     // Every plain number, with its own identifier as part of the value; byte-exact identifiers by RFC 9000 §18.2.
-    let values = [0x01, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09].map(|id| one_number(id, 1000 + id)).concat();
+    let values =
+        [0x01, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x20].map(|id| one_number(id, 1000 + id)).concat();
     let parameters = decode(&values).unwrap();
     assert_eq!(parameters.max_idle_timeout_ms, 1001);
     assert_eq!(parameters.initial_max_data, 1004);
@@ -54,6 +55,7 @@ fn each_number_has_its_place() {
     assert_eq!(parameters.initial_max_stream_data_uni, 1007);
     assert_eq!(parameters.initial_max_streams_bidi, 1008);
     assert_eq!(parameters.initial_max_streams_uni, 1009);
+    assert_eq!(parameters.max_datagram_frame_size, 1032);
     assert_eq!(encoded(&parameters), values);
 }
 
@@ -194,7 +196,7 @@ fn addresses() -> impl Strategy<Value = PreferredAddress> {
 
 fn parameters() -> impl Strategy<Value = TransportParameters> {
     let numbers = (
-        prop::collection::vec(0..=VARINT_MAX, 5),
+        prop::collection::vec(0..=VARINT_MAX, 6),
         prop::collection::vec(0..=STREAMS_MAX, 2),
         (1200..=VARINT_MAX, 0..=20u64, 0..1u64 << 14, 2..=VARINT_MAX),
     );
@@ -224,6 +226,7 @@ fn parameters() -> impl Strategy<Value = TransportParameters> {
             active_connection_id_limit: limited.3,
             initial_source_connection_id: cids.1,
             retry_source_connection_id: cids.2,
+            max_datagram_frame_size: plain[5],
             initial_max_path_id: paths,
         }
     })
