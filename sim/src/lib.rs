@@ -39,4 +39,4 @@ pub use provider::{Hello, Protection, provider};
 pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
 pub use units::{Rate, kb, mb, mbps, ms, secs, us};
-pub use world::{At, Client, LinkReport, PathReport, Report, World};
+pub use world::{At, Client, DatagramReport, LinkReport, PathReport, Report, Volley, World};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use braid_quic::{Instant, Role};
 
 use super::apps::Wish;
+use super::datagrams::Volley;
 use crate::network::{Attacker, LinkId, Rebinding, Way};
 
 /// One thing to do.
@@ -19,6 +20,7 @@ pub(crate) enum Action {
     Renumber(LinkId),
     Attack(LinkId, Attacker),
     Transfer(Wish),
+    Datagrams(Role, Volley, Option<LinkId>),
     OpenPath(LinkId),
     AbandonPath(Role, LinkId),
     SetBackup(Role, LinkId, bool),

@@ -7,6 +7,7 @@
 mod agenda;
 mod apps;
 mod content;
+mod datagrams;
 mod host;
 mod ledger;
 mod report;
@@ -31,6 +32,7 @@ use crate::network::{LinkId, Network, Way};
 use crate::rng::Rng;
 use crate::tls::{self, VirtualClock};
 
+pub use self::datagrams::{DatagramReport, Volley};
 pub use self::report::{LinkReport, PathReport, Report};
 pub use self::scenario::{At, Client};
 
@@ -236,6 +238,16 @@ impl World {
             Action::Renumber(link) => self.network.renumber(link),
             Action::Attack(link, attacker) => self.network.attack(link, attacker),
             Action::Transfer(wish) => self.client_app()?.wish(wish),
+            Action::Datagrams(by, volley, link) => {
+                let path = match link {
+                    Some(link) => {
+                        Some(self.client_app()?.path_on(link).ok_or("no path was opened on the link")?)
+                    }
+                    None => None,
+                };
+                let ends = self.ends.as_mut().ok_or("the world has not started")?;
+                ends.end(by).send_datagrams(volley, path, now);
+            }
             Action::OpenPath(link) => {
                 let route = self.network.route(link, Role::Client);
                 self.client_app()?.open_link(link, route);

@@ -9,6 +9,7 @@ use braid_quic::{Endpoint, PathStats, Role, RouteId, TransportConfig};
 
 use super::agenda::Action;
 use super::apps::Wish;
+use super::datagrams::{DatagramReport, Volley};
 use super::host::Manners;
 use super::{START, World};
 use crate::link::Link;
@@ -164,6 +165,16 @@ impl World {
         self.ends.as_mut()?.end(seen_by).path_stats(now).iter().find(|stats| stats.id == path).cloned()
     }
 
+    /// What came of the datagrams of one end.
+    pub fn datagrams(&self, of: Role) -> DatagramReport {
+        let logs = self.ends.as_ref().map(|ends| (ends.client.datagrams(), ends.server.datagrams()));
+        match (of, logs) {
+            (_, None) => DatagramReport::default(),
+            (Role::Client, Some((client, server))) => client.report(server),
+            (Role::Server, Some((client, server))) => server.report(client),
+        }
+    }
+
     /// What endpoints refused to do, with the time since the start.
     pub fn refusals(&self) -> &[(Duration, String)] {
         &self.refusals
@@ -290,6 +301,16 @@ impl At<'_> {
     pub fn upload(self, bytes: u64) -> Self {
         self.world.ask(self.elapsed, bytes, 0);
         self
+    }
+
+    /// One end sends datagrams, over whatever path.
+    pub fn datagrams(self, by: Role, volley: Volley) -> Self {
+        self.plan(Action::Datagrams(by, volley, None))
+    }
+
+    /// One end sends datagrams that only the path opened last on this link may carry.
+    pub fn datagrams_on(self, by: Role, volley: Volley, link: LinkId) -> Self {
+        self.plan(Action::Datagrams(by, volley, Some(link)))
     }
 
     /// The client opens a new path on a link.
