@@ -2,6 +2,8 @@
 //!
 //! Plain values with defaults. Validation of what a person typed belongs to `server` and `loadgen`.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +83,8 @@ pub struct TransportConfig {
     pub keep_alive: Option<Duration>,
     /// How many paths may be open at once. 1 switches the multipath extension off.
     pub max_paths: u32,
+    /// Which code points of the multipath extension are offered.
+    pub multipath_code_points: MultipathCodePoints,
     /// UDP payload of full-sized packets in bytes, 1200 to 65,507 (no path MTU discovery yet).
     pub datagram_size: u16,
     /// Most packets in one train (GSO segments), at least 1.
@@ -126,6 +130,7 @@ impl Default for TransportConfig {
             handshake_timeout: Duration::from_secs(10),
             keep_alive: None,
             max_paths: 8,
+            multipath_code_points: MultipathCodePoints::default(),
             datagram_size: 1200,
             train_packets_max: 64,
             stream_window: 256 << 10,
@@ -146,6 +151,66 @@ impl Default for TransportConfig {
         }
     }
 }
+
+/// Sets of code points of the multipath extension. Frames and rules are the same in all of them; only the numbers on the
+/// wire differ, and a peer without a common set gets one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MultipathCodePoints {
+    /// Those of draft-ietf-quic-multipath-19 and later.
+    #[default]
+    Final,
+    /// Those, and the provisional ones of drafts 13 to 18 for peers that have no others.
+    Both,
+    /// Only the provisional ones of drafts 13 to 18.
+    Draft13,
+}
+
+impl MultipathCodePoints {
+    /// Are the final ones offered?
+    pub const fn has_final(self) -> bool {
+        matches!(self, Self::Final | Self::Both)
+    }
+
+    /// Are those of drafts 13 to 18 offered?
+    pub const fn has_draft_13(self) -> bool {
+        matches!(self, Self::Draft13 | Self::Both)
+    }
+}
+
+impl fmt::Display for MultipathCodePoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Final => "final",
+            Self::Both => "both",
+            Self::Draft13 => "draft-13",
+        })
+    }
+}
+
+impl FromStr for MultipathCodePoints {
+    type Err = UnknownCodePoints;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodePoints> {
+        match name {
+            "final" => Ok(Self::Final),
+            "both" => Ok(Self::Both),
+            "draft-13" => Ok(Self::Draft13),
+            _ => Err(UnknownCodePoints(name.to_owned())),
+        }
+    }
+}
+
+/// There is no set of code points of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCodePoints(String);
+
+impl fmt::Display for UnknownCodePoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown code points {:?}: choose final, both or draft-13", self.0)
+    }
+}
+
+impl std::error::Error for UnknownCodePoints {}
 
 /// What a client decides for one connection it makes.
 #[derive(Clone, Debug)]

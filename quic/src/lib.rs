@@ -29,7 +29,7 @@ mod wire;
 
 pub use base::address::{Ecn, LocalId, RouteId};
 pub use base::time::Instant;
-pub use config::{Budget, ClientConfig, EndpointConfig, Shard, TransportConfig};
+pub use config::{Budget, ClientConfig, EndpointConfig, MultipathCodePoints, Shard, TransportConfig};
 pub use connection::PathError;
 pub use crypto::keyring::UpdateError;
 pub use crypto::tls::{ClientTls, ServerTls, TlsConfigError};

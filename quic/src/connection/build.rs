@@ -293,7 +293,7 @@ impl Connection {
             return None;
         }
         let room = buffer.len() - TAG_LEN;
-        let mut w = Writer::new(&mut buffer[..room]);
+        let mut w = Writer::with_code_points(&mut buffer[..room], self.agreed.code_points);
         let pn_offset = encode_short(&mut w, &dcid, false, key_phase, number, pn_len);
         let header_len = w.len();
         self.scratch.receipts.clear();

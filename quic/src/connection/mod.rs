@@ -27,13 +27,13 @@ use std::time::Duration;
 
 use crate::base::address::RouteId;
 use crate::base::time::Instant;
-use crate::config::{ClientConfig, TransportConfig};
+use crate::config::{ClientConfig, MultipathCodePoints, TransportConfig};
 use crate::connection::agreed::Agreed;
 use crate::connection::handshake::Handshake;
 use crate::connection::lifecycle::{Idle, Lifecycle};
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::keyring::KeyRing;
-use crate::crypto::tls::{ServerTls, Tls, TlsConfigError};
+use crate::crypto::tls::{Params, ServerTls, Tls, TlsConfigError};
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
@@ -117,7 +117,8 @@ impl Connection {
         let original = Cid::new(&turn.rng.array::<{ crate::cid::CID_LEN }>()).unwrap_or(Cid::EMPTY);
         let (scid, token) = turn.mint(PathId::ZERO, 0);
         let transport = config.transport;
-        let params = agreed::ours(&transport, Role::Client, scid, None, turn);
+        let code_points = transport.multipath_code_points;
+        let params = agreed::ours(&transport, code_points, Role::Client, scid, None, turn);
         let tls = Tls::client(&config.tls, server_name, params).inspect_err(|_| turn.cids.release(&scid))?;
         let handshake = Handshake::new(config.tls.initial_keys(&original), original);
         let mut this = Self::new(Role::Client, transport, tls, handshake, route, turn);
@@ -138,7 +139,18 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<Self, TlsConfigError> {
         let (scid, token) = turn.mint(PathId::ZERO, 0);
-        let params = agreed::ours(&transport, Role::Server, scid, Some((original, token, peer)), turn);
+        let mut params = |code_points| {
+            agreed::ours(&transport, code_points, Role::Server, scid, Some((original, token, peer)), turn)
+        };
+        let params = match transport.multipath_code_points {
+            // The answer has only those that will be used: the newest that the client has too.
+            MultipathCodePoints::Both => Params::ByClient {
+                usual: params(MultipathCodePoints::Final),
+                other: params(MultipathCodePoints::Draft13),
+                wants_other: agreed::is_draft_13,
+            },
+            one => Params::Fixed(params(one)),
+        };
         let handshake = Handshake::new(tls.initial_keys(&original), original);
         let tls = Tls::server(tls, params).inspect_err(|_| turn.cids.release(&scid))?;
         let mut this = Self::new(Role::Server, transport, tls, handshake, route, turn);

@@ -3,8 +3,7 @@
 use super::cid_bytes::Cid;
 use super::cursor::{Reader, Writer};
 use super::frame::{
-    Frame, Frames, STREAMS_MAX, crypto_header, crypto_header_len, is_multipath, stream_header,
-    stream_header_len, types,
+    Frame, Frames, STREAMS_MAX, crypto_header, crypto_header_len, stream_header, stream_header_len, types,
 };
 use super::frame_ack::{Ack, EcnCounts, write_ack};
 use super::frame_path::NewConnectionId;
@@ -112,7 +111,8 @@ fn frames_stand_only_in_the_packets_of_table_3() {
 
 #[test]
 fn multipath_types_are_those_of_the_draft() {
-    let multipath: Vec<_> = (0..0x4000).filter(|&frame_type| is_multipath(frame_type)).collect();
+    let is_multipath = |frame_type: &u64| first(&sample(*frame_type)).unwrap().1.is_multipath();
+    let multipath: Vec<_> = EVERY_TYPE.into_iter().filter(is_multipath).collect();
     assert_eq!(multipath, [0x3e, 0x3f, 0x3e75, 0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c]);
 }
 
@@ -359,7 +359,8 @@ proptest! {
         let ecn = ecn.map(|ce| EcnCounts { ce, ..EcnCounts::default() });
         let bytes = bytes_of(|writer| assert!(write_ack(writer, path.map(PathId), &received, 70, ecn, 600)));
         let (frame_type, frame) = first(&bytes).unwrap();
-        prop_assert_eq!(is_multipath(frame_type), path.is_some());
+        prop_assert_eq!(frame.is_multipath(), path.is_some());
+        prop_assert_eq!(frame_type >= 0x3e, path.is_some());
         prop_assert_eq!(written(&frame), bytes);
     }
 }
@@ -386,7 +387,8 @@ fn decode_everything(bytes: &[u8]) {
     let _ = offered_versions(bytes).map(Iterator::count);
     let _ = stateless_reset_token(bytes);
     for role in [Role::Client, Role::Server] {
-        let _ = TransportParameters::decode(bytes, role);
+        let _ = TransportParameters::decode(bytes, role, crate::config::MultipathCodePoints::Both);
+        let _ = super::client_hello::declared(bytes);
     }
     let _ = Reader::new(bytes).prefixed();
 }
