@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
 use braid_udp_uring::IoKind;
@@ -38,6 +39,7 @@ pub(crate) struct Plan {
     pub(crate) server_name: Option<String>,
     pub(crate) scheduler: Option<SchedulerKind>,
     pub(crate) congestion: Option<CongestionKind>,
+    pub(crate) code_points: MultipathCodePoints,
     pub(crate) datagram_bytes: u16,
     pub(crate) datagram_bytes_max: u16,
 }

@@ -2,6 +2,8 @@
 //!
 //! Plain values with defaults. Validation of what a person typed belongs to `server` and `loadgen`.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +88,8 @@ pub struct TransportConfig {
     pub path_idle_timeout: Option<Duration>,
     /// How many paths may be open at once. 1 switches the multipath extension off.
     pub max_paths: u32,
+    /// Which code points of the multipath extension are offered.
+    pub multipath_code_points: MultipathCodePoints,
     /// UDP payload of full-sized packets in bytes that every path starts with, 1200 to 65,507. More than 1200 is a claim
     /// that the paths carry it; where they do not, packets are lost until that is noticed.
     pub datagram_size: u16,
@@ -107,6 +111,14 @@ pub struct TransportConfig {
     pub connection_window_max: u64,
     /// Bytes of unacknowledged and unsent data that a stream takes from the application.
     pub send_buffer: u64,
+    /// Largest DATAGRAM frame that the peer may send, in bytes with its type and length; 65,535 for whatever fits a
+    /// packet, 0 (the default) to take none: an application that never reads datagrams should not hold any
+    /// (RFC 9221 §3).
+    pub datagram_receive_max: u16,
+    /// Bytes of datagrams kept until the application reads them; more push the oldest out.
+    pub datagram_receive_buffer: u64,
+    /// Bytes of datagrams that wait to be sent; more are refused.
+    pub datagram_send_buffer: u64,
     /// Bidirectional streams that the peer may have open at once.
     pub max_streams_bidirectional: u64,
     /// Unidirectional streams that the peer may have open at once.
@@ -132,6 +144,7 @@ impl Default for TransportConfig {
             path_keep_alive: None,
             path_idle_timeout: None,
             max_paths: 8,
+            multipath_code_points: MultipathCodePoints::default(),
             datagram_size: 1200,
             datagram_size_max: 1452,
             train_packets_max: 64,
@@ -140,6 +153,9 @@ impl Default for TransportConfig {
             connection_window: 1 << 20,
             connection_window_max: 32 << 20,
             send_buffer: 4 << 20,
+            datagram_receive_max: 0,
+            datagram_receive_buffer: 1 << 20,
+            datagram_send_buffer: 1 << 20,
             max_streams_bidirectional: 128,
             max_streams_unidirectional: 128,
             max_ack_delay: Duration::from_millis(25),
@@ -163,6 +179,66 @@ pub struct PathOptions {
     /// Instead of `TransportConfig::congestion`.
     pub congestion: Option<CongestionKind>,
 }
+
+/// Sets of code points of the multipath extension. Frames and rules are the same in all of them; only the numbers on the
+/// wire differ, and a peer without a common set gets one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MultipathCodePoints {
+    /// Those of draft-ietf-quic-multipath-19 and later.
+    #[default]
+    Final,
+    /// Those, and the provisional ones of drafts 13 to 18 for peers that have no others.
+    Both,
+    /// Only the provisional ones of drafts 13 to 18.
+    Draft13,
+}
+
+impl MultipathCodePoints {
+    /// Are the final ones offered?
+    pub const fn has_final(self) -> bool {
+        matches!(self, Self::Final | Self::Both)
+    }
+
+    /// Are those of drafts 13 to 18 offered?
+    pub const fn has_draft_13(self) -> bool {
+        matches!(self, Self::Draft13 | Self::Both)
+    }
+}
+
+impl fmt::Display for MultipathCodePoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Final => "final",
+            Self::Both => "both",
+            Self::Draft13 => "draft-13",
+        })
+    }
+}
+
+impl FromStr for MultipathCodePoints {
+    type Err = UnknownCodePoints;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCodePoints> {
+        match name {
+            "final" => Ok(Self::Final),
+            "both" => Ok(Self::Both),
+            "draft-13" => Ok(Self::Draft13),
+            _ => Err(UnknownCodePoints(name.to_owned())),
+        }
+    }
+}
+
+/// There is no set of code points of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCodePoints(String);
+
+impl fmt::Display for UnknownCodePoints {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown code points {:?}: choose final, both or draft-13", self.0)
+    }
+}
+
+impl std::error::Error for UnknownCodePoints {}
 
 /// What a client decides for one connection it makes.
 #[derive(Clone, Debug)]

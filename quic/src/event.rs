@@ -32,6 +32,12 @@ pub enum Event {
     },
     /// `open_stream`, refused before for lack of credit, would work now.
     StreamsAvailable,
+    /// Datagrams arrived; said once until `recv_datagram` has given all.
+    DatagramReceived,
+    /// Results of datagrams are there; said once until `datagram_result` has given all.
+    DatagramsSettled,
+    /// `send_datagram`, refused before because too many waited, would work now.
+    DatagramsUnblocked,
     /// A path was opened, by us or by the peer; it is being validated.
     PathOpened(PathId),
     /// A path was validated: data may flow. After `PathMigrated` it says that the new address is proven.

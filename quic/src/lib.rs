@@ -29,7 +29,9 @@ mod wire;
 
 pub use base::address::{Ecn, LocalId, RouteId};
 pub use base::time::Instant;
-pub use config::{Budget, ClientConfig, EndpointConfig, PathOptions, Shard, TransportConfig};
+pub use config::{
+    Budget, ClientConfig, EndpointConfig, MultipathCodePoints, PathOptions, Shard, TransportConfig,
+};
 pub use connection::PathError;
 pub use crypto::keyring::UpdateError;
 pub use crypto::tls::{ClientTls, ServerTls, TlsConfigError};
@@ -39,5 +41,8 @@ pub use error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 pub use event::Event;
 pub use id::{Direction, PathId, Role, StreamId};
 pub use path::set::OpenPathError;
-pub use stats::{ConnectionStats, PathStage, PathStats};
-pub use stream::{ReadError, SendState, Slices, WriteError};
+pub use stats::{ConnectionStats, DatagramStats, PathStage, PathStats};
+pub use stream::datagrams::{DATAGRAM_RESULTS_MAX, DATAGRAMS_UNREAD_MAX, DATAGRAMS_WAITING_MAX};
+pub use stream::{
+    DatagramId, DatagramOptions, DatagramResult, ReadError, SendDatagramError, SendState, Slices, WriteError,
+};

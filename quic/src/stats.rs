@@ -32,6 +32,25 @@ pub struct ConnectionStats {
     pub key_updates: u64,
     /// Paths ever opened.
     pub paths_opened: u64,
+    /// DATAGRAM frames.
+    pub datagrams: DatagramStats,
+}
+
+/// What became of the application's datagrams (RFC 9221).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramStats {
+    /// Sent.
+    pub sent: u64,
+    /// Of these, in packets that were declared lost.
+    pub lost: u64,
+    /// Taken from the application and never sent: expired, too large for the paths left, or bound to a path that is gone.
+    pub dropped_unsent: u64,
+    /// Received.
+    pub received: u64,
+    /// Of these, never read: newer ones needed their room.
+    pub dropped_unread: u64,
+    /// Results that were never fetched: newer ones needed their room.
+    pub dropped_results: u64,
 }
 
 /// Numbers of one path.

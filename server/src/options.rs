@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
 use braid_server::config::{DEFAULT_PORT, default_datagram_size};
@@ -57,6 +58,11 @@ pub(crate) struct Options {
     /// Paths that a connection may have open at once; 1 switches multipath off
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
     max_paths: u32,
+
+    /// Which numbers the multipath extension has on the wire: `final`, `draft-13` (those of drafts 13 to 18), or `both`:
+    /// whichever the client knows, the final ones first
+    #[arg(long, value_name = "NAME", default_value = "final", value_parser = named::<MultipathCodePoints>)]
+    code_points: MultipathCodePoints,
 
     /// Silence after which a connection is dropped, as 30s, 500ms or 5m; 0 for never
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
@@ -121,6 +127,7 @@ impl Options {
         let found = if self.datagram_size.is_some() { 0 } else { config.transport.datagram_size_max };
         config.transport.datagram_size_max = self.datagram_size_max.unwrap_or(found);
         config.transport.max_paths = self.max_paths;
+        config.transport.multipath_code_points = self.code_points;
         config.transport.idle_timeout = self.idle_timeout;
         // Whoever looks at statistics looks at percentiles too.
         config.transport.rtt_distribution = self.stats.is_some();
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (8, 1200));
         assert_eq!(config.transport.datagram_size_max, 1452);
         assert_eq!(config.transport.idle_timeout, Duration::from_secs(30));
+        assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Final);
         assert!(config.check().is_ok());
     }
 
@@ -196,7 +204,7 @@ mod tests {
     fn every_option_reaches_the_settings() {
         let options = read(
             "--listen 127.0.0.1:1 [::1]:2 --listen 127.0.0.2:3 --workers 3 --steer none --scheduler round-robin \
-             --congestion newreno --max-paths 4 --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9",
+             --congestion newreno --max-paths 4 --code-points both --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9",
         )
         .unwrap();
         assert!(options.is_self_signed());
@@ -206,6 +214,7 @@ mod tests {
         assert_eq!((config.workers, config.steer, config.io), (3, Steer::None, IoKind::Mmsg));
         assert_eq!(config.stats, Some("127.0.0.1:9".parse().unwrap()));
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (4, 1452));
+        assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Both);
         assert!(config.transport.rtt_distribution);
         assert_eq!(config.transport.idle_timeout, Duration::from_millis(1500));
         assert!(matches!(config.transport.scheduler, SchedulerKind::RoundRobin));
@@ -226,6 +235,7 @@ mod tests {
             ("--scheduler best", "--scheduler"),
             ("--congestion bbr", "--congestion"),
             ("--max-paths 0", "--max-paths"),
+            ("--code-points draft-12", "final, both or draft-13"),
             ("--idle-timeout soon", "30s"),
             ("--io epoll", "auto, uring, mmsg"),
             ("--datagram-size 1199", "--datagram-size"),
@@ -246,8 +256,15 @@ mod tests {
         for option in ["--listen", "--workers", "--steer", "--cert", "--key", "--scheduler", "--congestion"] {
             assert!(help.contains(option), "{option}");
         }
-        for option in
-            ["--max-paths", "--idle-timeout", "--io", "--stats", "--datagram-size", "--datagram-size-max"]
+        for option in [
+            "--max-paths",
+            "--code-points",
+            "--idle-timeout",
+            "--io",
+            "--stats",
+            "--datagram-size",
+            "--datagram-size-max",
+        ]
         {
             assert!(help.contains(option), "{option}");
         }

@@ -40,6 +40,6 @@ pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
 pub use units::{Rate, kb, mb, mbps, ms, secs, us};
 pub use world::{
-    At, Client, Competitor, CompetitorId, CompetitorReport, LinkReport, PathReport, Report, Transfer,
-    TransferId, TransferReport, World,
+    At, Client, Competitor, CompetitorId, CompetitorReport, DatagramReport, LinkReport, PathReport, Report,
+    Transfer, TransferId, TransferReport, Volley, World,
 };

@@ -87,8 +87,11 @@ fn a_competitor_with_other_settings_has_them_at_both_ends() {
     let mut world = World::seeded(5);
     let shared = world.add(bottleneck());
     let link = Link::new(mbps(20), ms(20)).sharing(shared);
-    let transport =
-        braid_quic::TransportConfig { datagram_size: 1_200, ..braid_quic::TransportConfig::default() };
+    let transport = braid_quic::TransportConfig {
+        datagram_size: 1_200,
+        datagram_size_max: 0,
+        ..braid_quic::TransportConfig::default()
+    };
     let rival = world.compete(Competitor::downloads(link).transport(transport));
     world.transport(|transport| transport.datagram_size = 1_400);
     world.client().downloads(mb(2));

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
 use braid_udp_uring::IoKind;
@@ -139,6 +140,9 @@ struct RunArgs {
     /// How much may be in flight on a path: cubic or newreno.
     #[arg(long, value_name = "NAME")]
     congestion: Option<CongestionKind>,
+    /// Which numbers the multipath extension has on the wire: final, draft-13 (those of drafts 13 to 18) or both.
+    #[arg(long, value_name = "NAME", default_value = "final")]
+    code_points: MultipathCodePoints,
     /// UDP payload of the full packets that paths start with; 1452 on loopback and 1200 elsewhere unless given.
     #[arg(long, value_name = "SIZE")]
     datagram_size: Option<u16>,
@@ -259,6 +263,7 @@ impl RunArgs {
             server_name: self.server_name,
             scheduler: self.scheduler,
             congestion: self.congestion,
+            code_points: self.code_points,
             datagram_bytes,
             datagram_bytes_max,
         })

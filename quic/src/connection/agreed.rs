@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use crate::config::TransportConfig;
+use crate::config::{MultipathCodePoints, TransportConfig};
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::Role;
 use crate::path::cids::ACTIVE_CID_LIMIT;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
+use crate::wire::code_points::CodePoints;
 use crate::wire::params::TransportParameters;
 
 /// Our acknowledgement delays are in units of 2^3 us.
@@ -27,6 +28,8 @@ pub(super) struct Agreed {
     pub(super) ack_delay_exponent: u8,
     /// Both ends offered multipath; in force once the handshake is complete.
     pub(super) multipath: Option<u32>,
+    /// With these numbers for its frames.
+    pub(super) code_points: CodePoints,
     /// The peer wants no path moved, and none opened, to the address of the handshake (RFC 9000 §18.2, MP-015).
     pub(super) migration_forbidden: bool,
 }
@@ -39,6 +42,7 @@ impl Agreed {
             max_ack_delay: config.max_ack_delay.max(Duration::from_millis(defaults.max_ack_delay_ms)),
             ack_delay_exponent: defaults.ack_delay_exponent as u8,
             multipath: None,
+            code_points: CodePoints::Final,
             migration_forbidden: false,
         }
     }
@@ -51,10 +55,11 @@ impl Agreed {
     }
 }
 
-/// Our transport parameters, encoded. A server names the client's first IDs: its own choice of destination, with the
+/// Our transport parameters, encoded, with these code points if multipath is offered. A server names the client's first IDs: its own choice of destination, with the
 /// reset token of our source, and its source (which must not be empty for multipath, MP-008).
 pub(super) fn ours(
     config: &TransportConfig,
+    code_points: MultipathCodePoints,
     role: Role,
     scid: Cid,
     server: Option<(Cid, [u8; 16], Cid)>,
@@ -63,6 +68,7 @@ pub(super) fn ours(
     let peer_has_cid = server.is_none_or(|(_, _, peer)| !peer.is_empty());
     // The value 0 is legal, but a peer in the field takes it for a refusal and then trips over our frames.
     let multipath = config.max_paths > 1 && peer_has_cid;
+    let max_path_id = multipath.then(|| config.max_paths - 1);
     let idle_ms = u64::try_from(config.idle_timeout.as_millis()).unwrap_or(0);
     let parameters = TransportParameters {
         original_destination_connection_id: server.map(|(original, ..)| original),
@@ -78,7 +84,9 @@ pub(super) fn ours(
         max_ack_delay_ms: config.max_ack_delay.as_millis() as u64,
         active_connection_id_limit: ACTIVE_CID_LIMIT,
         initial_source_connection_id: Some(scid),
-        initial_max_path_id: multipath.then(|| config.max_paths - 1),
+        max_datagram_frame_size: u64::from(config.datagram_receive_max),
+        initial_max_path_id: max_path_id.filter(|_| code_points.has_final()),
+        initial_max_path_id_draft_13: max_path_id.filter(|_| code_points.has_draft_13()),
         ..TransportParameters::default()
     };
     debug_assert_eq!(role == Role::Server, server.is_some());
@@ -90,6 +98,19 @@ pub(super) fn ours(
     #[cfg(test)]
     super::hook::tamper(role, &mut encoded);
     encoded
+}
+
+/// The newest code points that both ends offer, with the peer's limit on path IDs. What is not among our own was not
+/// decoded.
+pub(super) fn common(theirs: &TransportParameters) -> Option<(CodePoints, u32)> {
+    let newest = theirs.initial_max_path_id.map(|limit| (CodePoints::Final, limit));
+    newest.or(theirs.initial_max_path_id_draft_13.map(|limit| (CodePoints::Draft13, limit)))
+}
+
+/// Does a client that declares `params` know only the code points of drafts 13 to 18?
+pub(super) fn is_draft_13(params: &[u8]) -> bool {
+    let theirs = TransportParameters::decode(params, Role::Client, MultipathCodePoints::Both);
+    theirs.is_ok_and(|theirs| common(&theirs).is_some_and(|(points, _)| points == CodePoints::Draft13))
 }
 
 /// Do the peer's parameters belong to this handshake? (RFC 9000 §7.3)
@@ -112,7 +133,7 @@ pub(super) fn check(
             return wrong("retry_source_connection_id without a Retry");
         }
     }
-    if multipath && theirs.initial_max_path_id.is_some() && peer.is_empty() {
+    if multipath && common(theirs).is_some() && peer.is_empty() {
         return Err(TransportError::protocol_violation("multipath with an empty connection ID"));
     }
     Ok(())

@@ -19,6 +19,7 @@ use crate::path::cids::Post;
 use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::{Carriage, Departure};
+use crate::stream::datagrams::Place;
 use crate::turn::Turn;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
@@ -31,6 +32,10 @@ use crate::wire::receipt::{Receipt, ReceiptKind};
 pub(super) enum Load {
     /// `follower`: there is a packet before it in its train.
     Train {
+        follower: bool,
+    },
+    /// Datagrams that are bound to the path; `follower` likewise.
+    Datagrams {
         follower: bool,
     },
     Frames,
@@ -62,9 +67,17 @@ impl Load {
         self.via() != Via::Present
     }
 
+    /// The same behind other packets of its train, or at the head of it.
+    fn in_train(self, follower: bool) -> Self {
+        match self {
+            Self::Datagrams { .. } => Self::Datagrams { follower },
+            _ => Self::Train { follower },
+        }
+    }
+
     fn carriage(self) -> Carriage {
         match self {
-            Self::Train { follower: true } => Carriage::Follower,
+            Self::Train { follower: true } | Self::Datagrams { follower: true } => Carriage::Follower,
             Self::MtuProbe => Carriage::MtuProbe,
             _ => Carriage::Leader,
         }
@@ -102,29 +115,33 @@ impl Filled {
 }
 
 impl Connection {
-    /// Stream data: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
+    /// Stream data and datagrams: packets of equal size one behind the other, the last may be shorter (RFC 9002 §7.7).
     pub(super) fn build_train(
         &mut self,
         turn: &mut Turn<'_>,
         id: PathId,
+        load: Load,
         buffer: &mut [u8],
         packets_max: usize,
     ) -> Option<Transmission> {
         use crate::path::route::Allowance;
         use crate::schedule::Scheduler as _;
         let route = &self.paths.get(id)?.running()?.route;
-        let size = usize::from(route.datagram_size());
+        let mut size = usize::from(route.datagram_size());
         let Allowance::Go { bytes: allowed } = route.allowance(turn.now) else { return None };
         let most = packets_max.min(usize::from(route.trains.packets_max(turn.now)));
         let limit = buffer.len().min(usize::try_from(allowed).unwrap_or(usize::MAX)).min(most * size);
         let mut filled = Filled::default();
-        while filled.bytes + size <= limit {
+        while filled.bytes + size <= limit && filled.packets < most {
             let room = &mut buffer[filled.bytes..filled.bytes + size];
-            let load = Load::Train { follower: filled.packets > 0 };
+            let load = load.in_train(filled.packets > 0);
             let Some(written) = self.write_short(turn, id, load, 0, room) else { break };
             filled.add(&written);
-            let pending = self.streams.pending();
-            if written.bytes < size || pending.repair_bytes + pending.fresh_bytes == 0 {
+            let datagrams = self.has_datagrams(id, matches!(load, Load::Datagrams { .. }), turn.now);
+            if datagrams && filled.packets == 1 {
+                size = written.bytes; // datagrams of one length make a train, whatever the length
+            }
+            if written.bytes < size || !(datagrams || self.wants_train(load)) {
                 break;
             }
         }
@@ -138,6 +155,12 @@ impl Connection {
             "only probes and acknowledgements may overdraw the window"
         );
         sent
+    }
+
+    /// Has a train more stream data to carry?
+    fn wants_train(&self, load: Load) -> bool {
+        let pending = self.streams.pending();
+        matches!(load, Load::Train { .. }) && pending.repair_bytes + pending.fresh_bytes > 0
     }
 
     /// Frames that are no stream data, one datagram of them.
@@ -321,7 +344,7 @@ impl Connection {
             return None;
         }
         let room = buffer.len() - TAG_LEN;
-        let mut w = Writer::new(&mut buffer[..room]);
+        let mut w = Writer::with_code_points(&mut buffer[..room], self.agreed.code_points);
         let pn_offset = encode_short(&mut w, &dcid, false, key_phase, number, pn_len);
         let header_len = w.len();
         self.scratch.receipts.clear();
@@ -384,6 +407,13 @@ impl Connection {
     ) -> (bool, SmallVec<[PathId; 2]>) {
         let mut abandoned = SmallVec::new();
         let mut ping = false;
+        let place = match load {
+            Load::Train { .. } | Load::Datagrams { .. } => self.datagrams.place(),
+            _ => Place::BeforeStreams,
+        };
+        if place == Place::First {
+            self.write_datagrams(id, matches!(load, Load::Datagrams { .. }), turn.now, w);
+        }
         if matches!(load, Load::Close) {
             self.write_farewell(w);
             return (false, abandoned);
@@ -411,7 +441,19 @@ impl Connection {
             }
             Load::Train { .. } => {
                 ping |= self.write_control(id, w, &mut abandoned);
+                if place == Place::BeforeStreams {
+                    self.write_datagrams(id, false, turn.now, w);
+                }
                 self.write_stream_data(id, w);
+                if place == Place::AfterStreams {
+                    self.write_datagrams(id, false, turn.now, w);
+                }
+            }
+            Load::Datagrams { .. } => {
+                ping |= self.write_control(id, w, &mut abandoned);
+                if place != Place::First {
+                    self.write_datagrams(id, true, turn.now, w);
+                }
             }
             Load::Probe => {
                 if self

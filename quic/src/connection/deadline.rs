@@ -46,6 +46,7 @@ impl Connection {
             self.suspect_deadline(),
             self.trim_at(),
             self.pathless_until(),
+            self.datagrams.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -78,11 +79,13 @@ impl Connection {
         }
         if self.trim_at().is_some_and(|at| at <= now) {
             self.streams.trim();
+            self.datagrams.trim();
         }
         self.on_handshake_deadline(turn);
         for id in self.paths.ids() {
             self.on_path_deadline(turn, id);
         }
+        self.prune_datagrams(now);
         self.forget_finished(turn);
         self.on_pathless(now);
     }
@@ -131,7 +134,7 @@ impl Connection {
 
     /// When a connection that went quiet gives back the memory that it keeps for speed.
     fn trim_at(&self) -> Option<Instant> {
-        self.streams.has_spare().then(|| self.idle.quiet_since() + TRIM_AFTER)
+        (self.streams.has_spare() || self.datagrams.has_spare()).then(|| self.idle.quiet_since() + TRIM_AFTER)
     }
 
     /// Loss and probe timers of the Initial and Handshake levels.

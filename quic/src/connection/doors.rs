@@ -72,6 +72,7 @@ impl Connection {
             key_updates: self.keys.as_ref().map_or(0, |keys| keys.generation()),
             paths_opened: self.paths.opened(),
             early_bytes_peak: self.streams.early_bytes_peak(),
+            datagrams: self.datagrams.stats(),
             ..self.stats
         }
     }

@@ -13,7 +13,7 @@ use crate::path::challenge::Owed;
 use crate::path::route::amplified;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
-use crate::wire::frame::{Frame, Frames, is_multipath};
+use crate::wire::frame::{Frame, Frames};
 use crate::wire::packet::PacketKind;
 
 /// Octets of a peer's closing words that are kept.
@@ -69,9 +69,9 @@ impl Connection {
             return Err(TransportError::protocol_violation("packet without frames"));
         }
         let mut reading = Reading { eliciting: false, probing: true };
-        for frame in Frames::new(payload) {
+        for frame in Frames::with_code_points(payload, self.agreed.code_points) {
             let (frame_type, frame) = frame?;
-            if is_multipath(frame_type) && !self.paths.is_multipath() {
+            if frame.is_multipath() && !self.paths.is_multipath() {
                 return Err(self.unexpected_multipath(place).in_frame(frame_type));
             }
             if !frame.allowed_in(place.kind) {
@@ -113,6 +113,7 @@ impl Connection {
                 self.count_stream_bytes(place.path, fresh, data.len() as u64);
                 Ok(())
             }
+            Frame::Datagram { data, .. } => self.datagrams.on_datagram(frame, data),
             Frame::Crypto { offset, data } => self.on_crypto(turn, place.level(), offset, data),
             Frame::ResetStream { id, code, final_size } => self.streams.on_reset_stream(id, code, final_size),
             Frame::StopSending { id, code } => self.streams.on_stop_sending(id, code),

@@ -23,6 +23,7 @@ use crate::path::sent::{Carriage, Departure};
 use crate::path::set::Paths;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
+use crate::wire::code_points::CodePoints;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::{Frame, Frames};
 use crate::wire::header::LongKind;
@@ -80,6 +81,8 @@ pub(crate) struct Hook {
     arrival: Option<(RouteId, usize)>,
     /// Packet numbers used on paths that this end has not opened.
     strays: Vec<PathId>,
+    /// The numbers that multipath frames have, once agreed.
+    code_points: CodePoints,
     /// Send nothing but what was put into its mouth.
     pub(crate) mute: bool,
 }
@@ -105,9 +108,9 @@ pub(super) fn tamper(role: Role, encoded: &mut Vec<u8>) {
 }
 
 /// The frames of a payload, kept for the rest of the test's life: so they can be compared like any others.
-fn kept(payload: &[u8]) -> Vec<Frame<'static>> {
+fn kept(payload: &[u8], code_points: CodePoints) -> Vec<Frame<'static>> {
     let payload: &'static [u8] = Box::leak(payload.to_vec().into_boxed_slice());
-    Frames::new(payload).map_while(Result::ok).map(|(_, frame)| frame).collect()
+    Frames::with_code_points(payload, code_points).map_while(Result::ok).map(|(_, frame)| frame).collect()
 }
 
 impl Hook {
@@ -118,7 +121,8 @@ impl Hook {
     pub(super) fn on_opened(&mut self, place: &Place, number: u64, payload: &[u8], at: Instant) {
         let (route, bytes) = self.arrival.map_or((None, 0), |(route, bytes)| (Some(route), bytes));
         let (kind, path, dcid) = (place.kind, place.path, place.dcid);
-        self.opened.push(Packet { kind, path, number, dcid, frames: kept(payload), route, bytes, at });
+        let frames = kept(payload, self.code_points);
+        self.opened.push(Packet { kind, path, number, dcid, frames, route, bytes, at });
     }
 
     /// `packet` is about to be sealed; its last 16 bytes are room for the tag.
@@ -135,9 +139,13 @@ impl Hook {
             Level::Handshake => PacketKind::Handshake,
             Level::OneRtt => PacketKind::OneRtt,
         };
-        let frames = kept(&packet[header_len..packet.len() - TAG_LEN]);
+        let frames = kept(&packet[header_len..packet.len() - TAG_LEN], self.code_points);
         let bytes = packet.len();
         self.written.push(Packet { kind, path, number, dcid, frames, route: None, bytes, at });
+    }
+
+    pub(super) fn on_code_points(&mut self, code_points: CodePoints) {
+        self.code_points = code_points;
     }
 
     fn next_stray(&mut self, id: PathId) -> u64 {
@@ -161,6 +169,10 @@ impl Connection {
 
     pub(crate) fn keys_mut(&mut self) -> Option<&mut crate::crypto::keyring::KeyRing> {
         self.keys.as_deref_mut()
+    }
+
+    pub(crate) fn peer_parameters(&self) -> &[u8] {
+        self.tls.peer_params().unwrap_or_default()
     }
 
     pub(crate) fn is_closing(&self) -> bool {

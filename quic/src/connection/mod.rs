@@ -7,6 +7,7 @@
 mod agreed;
 mod build;
 mod build_long;
+mod datagrams;
 mod deadline;
 mod doors;
 mod frames;
@@ -28,13 +29,13 @@ use std::time::Duration;
 
 use crate::base::address::RouteId;
 use crate::base::time::Instant;
-use crate::config::{ClientConfig, PathOptions, TransportConfig};
+use crate::config::{ClientConfig, MultipathCodePoints, PathOptions, TransportConfig};
 use crate::connection::agreed::Agreed;
 use crate::connection::handshake::Handshake;
 use crate::connection::lifecycle::Lifecycle;
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::keyring::KeyRing;
-use crate::crypto::tls::{ServerTls, Tls, TlsConfigError};
+use crate::crypto::tls::{Params, ServerTls, Tls, TlsConfigError};
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
@@ -46,6 +47,7 @@ use crate::path::{Counters, Timing};
 use crate::schedule::AnyScheduler;
 use crate::stats::ConnectionStats;
 use crate::stream::Streams;
+use crate::stream::datagrams::Datagrams;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::packet::UDP_PAYLOAD_MAX;
@@ -73,6 +75,7 @@ pub(crate) struct Connection {
     handshake_done: Option<Post>,
     paths: Paths,
     streams: Streams,
+    datagrams: Datagrams,
     scheduler: AnyScheduler,
     agreed: Agreed,
     events: VecDeque<Event>,
@@ -126,7 +129,8 @@ impl Connection {
         let original = Cid::new(&turn.rng.array::<{ crate::cid::CID_LEN }>()).unwrap_or(Cid::EMPTY);
         let (scid, token) = turn.mint(PathId::ZERO, 0);
         let transport = config.transport;
-        let params = agreed::ours(&transport, Role::Client, scid, None, turn);
+        let code_points = transport.multipath_code_points;
+        let params = agreed::ours(&transport, code_points, Role::Client, scid, None, turn);
         let tls = Tls::client(&config.tls, server_name, params).inspect_err(|_| turn.cids.release(&scid))?;
         let handshake = Handshake::new(config.tls.initial_keys(&original), original);
         let mut this = Self::new(Role::Client, transport, tls, handshake, route, turn);
@@ -147,7 +151,18 @@ impl Connection {
         turn: &mut Turn<'_>,
     ) -> Result<Self, TlsConfigError> {
         let (scid, token) = turn.mint(PathId::ZERO, 0);
-        let params = agreed::ours(&transport, Role::Server, scid, Some((original, token, peer)), turn);
+        let mut params = |code_points| {
+            agreed::ours(&transport, code_points, Role::Server, scid, Some((original, token, peer)), turn)
+        };
+        let params = match transport.multipath_code_points {
+            // The answer has only those that will be used: the newest that the client has too.
+            MultipathCodePoints::Both => Params::ByClient {
+                usual: params(MultipathCodePoints::Final),
+                other: params(MultipathCodePoints::Draft13),
+                wants_other: agreed::is_draft_13,
+            },
+            one => Params::Fixed(params(one)),
+        };
         let handshake = Handshake::new(tls.initial_keys(&original), original);
         let tls = Tls::server(tls, params).inspect_err(|_| turn.cids.release(&scid))?;
         let mut this = Self::new(Role::Server, transport, tls, handshake, route, turn);
@@ -186,6 +201,7 @@ impl Connection {
             handshake_done: None,
             paths,
             streams: Streams::new(role, &config, hash_seed),
+            datagrams: Datagrams::new(&config),
             scheduler: config.scheduler.build(),
             agreed: Agreed::unknown(&config),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
@@ -208,7 +224,8 @@ impl Connection {
 
     /// Is there something to tell?
     pub(crate) fn has_event(&self) -> bool {
-        !self.events.is_empty() || !self.lifecycle.is_ending() && self.streams.has_event()
+        let rooms = || self.streams.has_event() || self.datagrams.has_event();
+        !self.events.is_empty() || !self.lifecycle.is_ending() && rooms()
     }
 
     /// Queues news. Of what only informs about the present state of a path the newest is enough, so that a peer cannot
@@ -231,7 +248,10 @@ impl Connection {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        if self.lifecycle.is_ending() { None } else { self.streams.next_event() }
+        if self.lifecycle.is_ending() {
+            return None;
+        }
+        self.streams.next_event().or_else(|| self.datagrams.next_event())
     }
 
     /// Is the last state gone?
@@ -328,6 +348,7 @@ impl Connection {
         self.audit_totals()?;
         self.paths.audit()?;
         self.streams.audit()?;
+        self.datagrams.audit()?;
         for path in self.paths.iter() {
             let Some(running) = path.running() else { continue };
             let mut sum = running.space.in_flight_bytes();

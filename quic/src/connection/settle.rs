@@ -37,9 +37,10 @@ fn sort(streams: &mut Streams, settled: &mut Settled, receipt: &Receipt, outcome
         | ReceiptKind::DataBlocked
         | ReceiptKind::StreamDataBlocked
         | ReceiptKind::StreamsBlocked => match outcome {
-            Outcome::Acked => streams.on_acked(receipt),
+            Outcome::Acked | Outcome::AckedLate => streams.on_acked(receipt),
             Outcome::Lost => streams.on_lost(receipt),
             Outcome::Overdue => streams.on_overdue(receipt),
+            Outcome::LostOverdue => {} // queued again when it was overdue
         },
         _ => settled.push((*receipt, outcome)),
     }
@@ -226,7 +227,15 @@ impl Connection {
     fn settle_rest(&mut self) {
         let mut settled = std::mem::take(&mut self.scratch.settled);
         for (receipt, outcome) in settled.drain(..) {
-            let acked = outcome == Outcome::Acked;
+            if receipt.kind() == ReceiptKind::Datagram {
+                self.on_datagram_settled(&receipt, outcome);
+                continue;
+            }
+            let acked = match outcome {
+                Outcome::Acked | Outcome::AckedLate => true,
+                Outcome::Lost | Outcome::Overdue => false,
+                Outcome::LostOverdue => continue, // queued again when it was overdue
+            };
             match receipt.kind() {
                 ReceiptKind::Ack if acked => {
                     if let Some(running) =

@@ -103,7 +103,8 @@ impl Connection {
             return Ok(());
         }
         let Some(encoded) = self.tls.peer_params() else { return Ok(()) };
-        let theirs = TransportParameters::decode(encoded, self.role.peer())?;
+        let theirs =
+            TransportParameters::decode(encoded, self.role.peer(), self.config.multipath_code_points)?;
         let zero = self.paths.get_mut(PathId::ZERO);
         let peer = zero.and_then(|path| path.remote.current()).unwrap_or(Cid::EMPTY);
         agreed::check(&theirs, self.role, self.original, peer, self.config.max_paths > 1)?;
@@ -112,10 +113,16 @@ impl Connection {
         self.agreed.ack_delay_exponent = theirs.ack_delay_exponent as u8;
         self.agreed.migration_forbidden = theirs.disable_active_migration;
         let offered = self.config.max_paths > 1 && !peer.is_empty();
-        self.agreed.multipath = theirs.initial_max_path_id.filter(|_| offered);
+        if let Some((code_points, limit)) = agreed::common(&theirs).filter(|_| offered) {
+            self.agreed.multipath = Some(limit);
+            self.agreed.code_points = code_points;
+            #[cfg(test)]
+            self.hook.on_code_points(code_points);
+        }
         self.idle.on_peer_timeout(Duration::from_millis(theirs.max_idle_timeout_ms));
         self.paths.on_peer_cid_limit(theirs.active_connection_id_limit);
         self.streams.on_peer_params(&stream_limits(&theirs));
+        self.datagrams.on_peer_limit(theirs.max_datagram_frame_size);
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
             if let Some(token) = theirs.stateless_reset_token {
                 path.remote.adopt_token(turn, token);

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Connection;
+use super::build::Load;
 use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
@@ -68,7 +69,9 @@ enum Purpose {
     Probe(PathId),
     /// A datagram larger than all before, to see whether it arrives.
     MtuProbe(PathId),
-    /// Stream data and whatever else waits.
+    /// Datagrams that are bound to the path.
+    Datagrams(PathId),
+    /// Stream data, datagrams and whatever else waits.
     Train(PathId),
     /// Frames that may go anywhere and are no stream data.
     Frames(PathId),
@@ -92,6 +95,7 @@ impl Connection {
         if self.paths.has_finished() {
             self.forget_finished(turn);
         }
+        self.prune_datagrams(turn.now);
         self.paced_until = None;
         // A purpose may turn out empty (its frames did not fit, its credit is gone); the next one gets its chance.
         for _ in 0..self.paths.iter().count() + EMPTY_PURPOSES_MAX {
@@ -102,7 +106,12 @@ impl Connection {
                 Purpose::Validation(path, via) => self.build_validation(turn, path, via, buffer),
                 Purpose::Probe(path) => self.build_probe(turn, path, buffer),
                 Purpose::MtuProbe(path) => self.build_mtu_probe(turn, path, buffer),
-                Purpose::Train(path) => self.build_train(turn, path, buffer, packets_max),
+                Purpose::Datagrams(path) => {
+                    self.build_train(turn, path, Load::Datagrams { follower: false }, buffer, packets_max)
+                }
+                Purpose::Train(path) => {
+                    self.build_train(turn, path, Load::Train { follower: false }, buffer, packets_max)
+                }
                 Purpose::Frames(path) => self.build_frames(turn, path, buffer),
                 Purpose::Ack(path) => self.build_ack(turn, path, buffer),
             };
@@ -142,7 +151,8 @@ impl Connection {
         {
             return Some(Purpose::MtuProbe(path.id()));
         }
-        self.train(now).or_else(|| self.frames_purpose(now)).or_else(|| self.ack_purpose())
+        let bound = self.bound_datagrams(now).map(Purpose::Datagrams);
+        bound.or_else(|| self.train(now)).or_else(|| self.frames_purpose(now)).or_else(|| self.ack_purpose())
     }
 
     /// Have the Initial and Handshake levels something that may leave now?
@@ -162,16 +172,20 @@ impl Connection {
         }
     }
 
-    /// Stream data, if there is some and a path takes it; repairs first.
+    /// Stream data and datagrams, if there are some and a path takes them; repairs first.
     fn train(&mut self, now: Instant) -> Option<Purpose> {
         let pending = self.streams.pending();
         let repair = (pending.repair_bytes > 0).then_some(Demand::Repair { bytes: pending.repair_bytes });
-        let fresh = (pending.fresh_bytes > 0).then_some(Demand::Fresh { bytes: pending.fresh_bytes });
+        let fresh_bytes = pending.fresh_bytes + self.datagrams.unbound_load();
+        let fresh = (fresh_bytes > 0).then_some(Demand::Fresh { bytes: fresh_bytes });
         if repair.is_none() && fresh.is_none() {
             self.note_app_limited(None, now);
             return None;
         }
-        let views = self.paths.views(pending.repair_bytes + pending.fresh_bytes, now);
+        let mut views = self.paths.views(pending.repair_bytes + fresh_bytes, now);
+        if pending.repair_bytes + pending.fresh_bytes == 0 {
+            self.retain_for_datagrams(&mut views, now);
+        }
         if views.is_empty() {
             return None;
         }
@@ -193,7 +207,7 @@ impl Connection {
     }
 
     /// Something waits for a pacer: come back then.
-    fn pace(&mut self, until: Option<Instant>, now: Instant) {
+    pub(super) fn pace(&mut self, until: Option<Instant>, now: Instant) {
         if let Some(until) = until.filter(|&at| at > now) {
             self.paced_until = Some(self.paced_until.map_or(until, |at| at.min(until)));
         }
@@ -203,10 +217,12 @@ impl Connection {
     /// paths that could have been used and were not; `None` when there was nothing to send.
     fn note_app_limited(&mut self, waiting: Option<&Views>, now: Instant) {
         for path in self.paths.iter_mut() {
+            let bound = self.datagrams.bound_paths().any(|id| id == path.id());
             if let Some(running) = path.running_mut() {
                 let room = running.route.window_left() >= u64::from(running.route.datagram_size());
                 let ready = running.route.ready_at(u64::MAX, now) <= now;
-                running.route.set_app_limited(room && (ready || waiting.is_none()));
+                let idle = waiting.is_none() && !bound;
+                running.route.set_app_limited(room && (ready || idle));
             }
         }
     }

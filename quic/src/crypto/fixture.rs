@@ -10,7 +10,7 @@ use super::keyring::{KeyRing, Opened};
 use super::nonce::Ppn;
 use super::phase::PhaseMark;
 use super::protect::{LevelKeys, OpenError, SealError};
-use super::tls::{ClientTls, NewKeys, ServerTls, Tls};
+use super::tls::{ClientTls, NewKeys, Params, ServerTls, Tls};
 use super::{Level, TAG_LEN};
 use crate::base::time::Instant;
 use crate::error::TransportError;
@@ -95,7 +95,7 @@ impl Peer {
     }
 
     pub(super) fn server(tls: &ServerTls, params: &[u8]) -> Self {
-        Self::new(Tls::server(tls, params.to_vec()).unwrap())
+        Self::new(Tls::server(tls, Params::Fixed(params.to_vec())).unwrap())
     }
 
     fn new(tls: Tls) -> Self {

@@ -17,9 +17,13 @@ use super::protect::LevelKeys;
 use super::provider::{InitialSuite, KeySource};
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::Role;
+use crate::wire::client_hello::{self, Declared};
 
 /// The alert `internal_error`, for failures that rustls has no alert for (RFC 8446 §6).
 const ALERT_INTERNAL_ERROR: u8 = 80;
+
+/// A client's first message that is longer than this is left to TLS to judge.
+const UNDECIDED_MAX: usize = 1 << 16;
 
 /// Why a TLS configuration cannot be used.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,7 +68,7 @@ impl ServerTls {
             return Err(TlsConfigError::EarlyData);
         }
         let tls = Self { config, initial };
-        Tls::server(&tls, Vec::new())?;
+        Tls::server(&tls, Params::Fixed(Vec::new()))?;
         Ok(tls)
     }
 
@@ -128,9 +132,28 @@ pub(crate) enum NewKeys {
     OneRtt(Box<KeyRing>),
 }
 
+/// A server's transport parameters.
+pub(crate) enum Params {
+    Fixed(Vec<u8>),
+    /// `other` for clients whose own parameters ask for them.
+    ByClient {
+        usual: Vec<u8>,
+        other: Vec<u8>,
+        wants_other: fn(&[u8]) -> bool,
+    },
+}
+
+/// A server that has not read enough of the client to know its own parameters.
+struct Undecided {
+    other: quic::Connection,
+    wants_other: fn(&[u8]) -> bool,
+    read: Vec<u8>,
+}
+
 /// One handshake, and what comes after it on the handshake stream.
 pub(crate) struct Tls {
     connection: quic::Connection,
+    undecided: Option<Box<Undecided>>,
     write_level: Level,
 }
 
@@ -144,15 +167,23 @@ impl Tls {
         let config = Arc::clone(&tls.config);
         let connection = quic::ClientConnection::new(config, quic::Version::V1, server_name, params)
             .map_err(TlsConfigError::Refused)?;
-        Ok(Self { connection: connection.into(), write_level: Level::Initial })
+        Ok(Self { connection: connection.into(), undecided: None, write_level: Level::Initial })
     }
 
     /// A server's handshake, carrying these transport parameters.
-    pub(crate) fn server(tls: &ServerTls, params: Vec<u8>) -> Result<Self, TlsConfigError> {
-        let config = Arc::clone(&tls.config);
-        let connection = quic::ServerConnection::new(config, quic::Version::V1, params)
-            .map_err(TlsConfigError::Refused)?;
-        Ok(Self { connection: connection.into(), write_level: Level::Initial })
+    pub(crate) fn server(tls: &ServerTls, params: Params) -> Result<Self, TlsConfigError> {
+        let begin = |params| {
+            let connection = quic::ServerConnection::new(Arc::clone(&tls.config), quic::Version::V1, params);
+            connection.map(quic::Connection::from).map_err(TlsConfigError::Refused)
+        };
+        let (connection, undecided) = match params {
+            Params::Fixed(params) => (begin(params)?, None),
+            Params::ByClient { usual, other, wants_other } => {
+                let undecided = Undecided { other: begin(other)?, wants_other, read: Vec::new() };
+                (begin(usual)?, Some(Box::new(undecided)))
+            }
+        };
+        Ok(Self { connection, undecided, write_level: Level::Initial })
     }
 
     /// Takes the next bytes that came at `level`. Call `write` until it gives nothing before reading more.
@@ -160,6 +191,20 @@ impl Tls {
         if level != self.read_level() {
             return Err(TransportError::protocol_violation("handshake data at the wrong level"));
         }
+        let Some(mut undecided) = self.undecided.take() else { return self.read_decided(data) };
+        undecided.read.extend_from_slice(data);
+        match client_hello::declared(&undecided.read) {
+            Declared::NotYet if undecided.read.len() < UNDECIDED_MAX => {
+                self.undecided = Some(undecided);
+                return Ok(());
+            }
+            Declared::These(params) if (undecided.wants_other)(params) => self.connection = undecided.other,
+            _ => {}
+        }
+        self.read_decided(&undecided.read)
+    }
+
+    fn read_decided(&mut self, data: &[u8]) -> Result<(), TransportError> {
         self.connection.read_hs(data).map_err(|error| {
             let alert = self.connection.alert().map_or(ALERT_INTERNAL_ERROR, u8::from);
             TransportError::new(TransportErrorCode::crypto(alert), reason(&error))

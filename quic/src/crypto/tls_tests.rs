@@ -9,7 +9,7 @@ use super::Level;
 use super::fixture::{Peer, client_config, client_tls, provider, server_config, server_tls, shake};
 use super::keyring::KeyRing;
 use super::protect::LevelKeys;
-use super::tls::{ClientTls, ServerTls, Tls, TlsConfigError};
+use super::tls::{ClientTls, Params, ServerTls, Tls, TlsConfigError};
 use crate::error::TransportErrorCode;
 
 fn server_with(alpn: &[&[u8]]) -> ServerTls {
@@ -66,6 +66,40 @@ fn messages_may_be_cut_anywhere() {
         server.read(&said).unwrap();
     }
     assert!(!client.tls.is_handshaking() && !server.tls.is_handshaking());
+}
+
+#[test]
+fn a_server_may_choose_its_parameters_when_it_has_read_the_clients() {
+    for (said, answer) in [(&b"old"[..], &b"for the old"[..]), (b"new", b"for the new")] {
+        for cut in [1, 50, 10_000] {
+            let params = Params::ByClient {
+                usual: b"for the new".to_vec(),
+                other: b"for the old".to_vec(),
+                wants_other: |params| params == b"old",
+            };
+            let mut client = Peer::client(&client_tls(), said);
+            let mut server = Peer::server(&server_tls(), b"");
+            server.tls = Tls::server(&server_tls(), params).unwrap();
+            for (level, bytes) in client.write() {
+                bytes.chunks(cut).for_each(|chunk| server.tls.read(level, chunk).unwrap());
+            }
+            shake(&mut client, &mut server).unwrap();
+            assert_eq!((client.tls.peer_params(), server.tls.peer_params()), (Some(answer), Some(said)));
+        }
+    }
+}
+
+#[test]
+fn what_is_no_client_hello_is_for_tls_to_judge() {
+    for nonsense in [&[2, 0, 0, 0][..], &[1, 0, 0, 0], &[1, 0xff, 0xff, 0xff]] {
+        let params = Params::ByClient { usual: Vec::new(), other: Vec::new(), wants_other: |_| true };
+        let mut tls = Tls::server(&server_tls(), params).unwrap();
+        let mut refused = tls.read(Level::Initial, nonsense).is_err();
+        for _ in 0..70 {
+            refused |= tls.read(Level::Initial, &[0; 1000]).is_err();
+        }
+        assert!(refused, "{nonsense:?}");
+    }
 }
 
 #[test]

@@ -19,7 +19,9 @@ use crate::error::PathErrorCode;
 use crate::id::{Direction, PathId, Role, StreamId};
 use crate::path::set::OpenPathError;
 use crate::stats::{ConnectionStats, PathStats};
-use crate::stream::{ReadError, SendState, Slices, WriteError};
+use crate::stream::{
+    DatagramId, DatagramOptions, DatagramResult, ReadError, SendDatagramError, SendState, Slices, WriteError,
+};
 use crate::turn::Turn;
 
 /// One connection, lent by its endpoint.
@@ -161,6 +163,59 @@ impl<'a> ConnectionGuard<'a> {
     /// How far sending on a stream is, or `None` if there is nothing to send on.
     pub fn send_state(&self, stream: StreamId) -> Option<SendState> {
         self.get().send_state(stream)
+    }
+
+    /// Gives a datagram to be sent once, or never (RFC 9221): it is not repeated, and may arrive before or after others.
+    /// Datagrams go before stream data, but never starve it.
+    ///
+    /// ```
+    /// use braid_quic::{ConnectionGuard, DatagramId, DatagramOptions, SendDatagramError};
+    /// use bytes::Bytes;
+    /// use std::time::Duration;
+    ///
+    /// /// Sends a video frame that nobody needs after 50 ms; its result will be told by `datagram_result`.
+    /// fn send(
+    ///     connection: &mut ConnectionGuard<'_>,
+    ///     frame: Bytes,
+    /// ) -> Result<DatagramId, SendDatagramError> {
+    ///     let lifetime = Some(Duration::from_millis(50));
+    ///     connection.send_datagram(frame, DatagramOptions { lifetime, report: true, ..Default::default() })
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// When the peer takes no datagrams or none of this size, when too many wait, when the path asked for is not there,
+    /// and before the handshake is complete. The datagram is dropped then.
+    pub fn send_datagram(
+        &mut self,
+        bytes: Bytes,
+        options: DatagramOptions,
+    ) -> Result<DatagramId, SendDatagramError> {
+        let now = self.now;
+        self.get_mut().send_datagram(bytes, options, now)
+    }
+
+    /// The oldest datagram that arrived and was not read. After `Event::DatagramReceived`, call until it gives none.
+    pub fn recv_datagram(&mut self) -> Option<Bytes> {
+        self.get_mut().recv_datagram()
+    }
+
+    /// The oldest result of a datagram that was sent with `report`. After `Event::DatagramsSettled`, call until it gives
+    /// none; who never calls loses the oldest beyond [`DATAGRAM_RESULTS_MAX`](crate::DATAGRAM_RESULTS_MAX).
+    pub fn datagram_result(&mut self) -> Option<(DatagramId, DatagramResult)> {
+        self.get_mut().datagram_result()
+    }
+
+    /// The largest datagram in bytes that every usable path carries now; `None` if the peer takes none. It changes with
+    /// the paths. Larger ones are taken as long as some usable path carries them, wait for that path, and are dropped
+    /// when no such path is left (MP-299).
+    pub fn datagram_max(&self) -> Option<usize> {
+        self.get().datagram_max()
+    }
+
+    /// The largest datagram in bytes that `path` carries now; `None` if there is no such path or the peer takes none.
+    pub fn datagram_max_on(&self, path: PathId) -> Option<usize> {
+        self.get().datagram_max_on(path)
     }
 
     /// Opens a path over `route` (clients only). `Event::PathValidated` or `Event::PathAbandoned` follows.

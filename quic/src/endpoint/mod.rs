@@ -4,6 +4,8 @@
 //! are visited. Knows no socket and no clock; datagrams, trains and the time are handed in and out.
 
 mod admit;
+#[cfg(test)]
+mod datagram_tests;
 mod guard;
 #[cfg(test)]
 mod hook;

@@ -113,7 +113,7 @@ impl LocalCids {
                 cid: issued.cid,
                 reset_token: issued.token,
             });
-            if frame.len() > w.remaining() {
+            if !frame.fits(w) {
                 return;
             }
             frame.write(w);
@@ -324,7 +324,7 @@ impl RemoteCids {
     pub(crate) fn write(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts, path: PathId, plain: bool) {
         for (sequence, post) in self.retiring.iter_mut().filter(|(_, post)| *post == Post::Queued) {
             let frame = Frame::RetireConnectionId { path: u64::from(path.0), sequence: *sequence, plain };
-            if frame.len() > w.remaining() {
+            if !frame.fits(w) {
                 return;
             }
             frame.write(w);

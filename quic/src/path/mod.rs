@@ -328,7 +328,7 @@ impl Path {
     pub(crate) fn write_blocked(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts) {
         let Some((next_sequence, post)) = &mut self.blocked else { return };
         let frame = Frame::PathCidsBlocked { path: u64::from(self.id.0), next_sequence: *next_sequence };
-        if frame.len() <= w.remaining() {
+        if frame.fits(w) {
             frame.write(w);
             receipts.push(Receipt::path_cids_blocked(self.id, *next_sequence));
             *post = Post::Sent;

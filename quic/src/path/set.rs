@@ -425,7 +425,7 @@ impl Paths {
                 && (id != on || alone)
             {
                 let frame = Frame::PathAbandon { path: u64::from(id.0), code: code.0 };
-                if frame.len() <= w.remaining() {
+                if frame.fits(w) {
                     frame.write(w);
                     receipts.push(Receipt::path_abandon(id));
                     abandoned.push(id);
@@ -447,14 +447,14 @@ impl Paths {
 
     fn write_limits(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts) {
         let frame = Frame::MaxPathId(self.our_limit);
-        if self.our_limit_post == Post::Queued && frame.len() <= w.remaining() {
+        if self.our_limit_post == Post::Queued && frame.fits(w) {
             frame.write(w);
             receipts.push(Receipt::max_path_id(self.our_limit));
             self.our_limit_post = Post::Sent;
         }
         if let Some((limit, post)) = &mut self.blocked_at
             && *post == Post::Queued
-            && Frame::PathsBlocked(*limit).len() <= w.remaining()
+            && Frame::PathsBlocked(*limit).fits(w)
         {
             Frame::PathsBlocked(*limit).write(w);
             receipts.push(Receipt::paths_blocked(*limit));

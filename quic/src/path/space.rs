@@ -33,7 +33,11 @@ pub(crate) const UNANSWERED_MAX: u32 = 1 << 14;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Acked,
+    /// Acknowledged after it was declared lost.
+    AckedLate,
     Lost,
+    /// Lost after it was overdue: only for what is never sent again is this news.
+    LostOverdue,
     /// Neither, but its path is suspect: send the content again elsewhere.
     Overdue,
 }
@@ -195,15 +199,19 @@ impl Space {
             for number in low..=high {
                 let Some(sent) = self.sent.get(number).copied() else { continue };
                 let stale = self.settle_stale(number, &sent);
-                match sent.fate {
+                let outcome = match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
+                    Fate::Lost => Outcome::AckedLate,
+                    Fate::Outstanding => Outcome::Acked,
+                };
+                match outcome {
                     _ if stale => {}
-                    Fate::Lost => {
-                        report.spurious += u64::from(sent.carriage != Carriage::MtuProbe);
+                    Outcome::Acked => {
+                        report.on_outstanding(&sent);
                         report.on_arrived(number, &sent);
                     }
-                    Fate::Outstanding => {
-                        report.on_outstanding(&sent);
+                    _ => {
+                        report.spurious += u64::from(sent.carriage != Carriage::MtuProbe);
                         report.on_arrived(number, &sent);
                     }
                 }
@@ -215,7 +223,7 @@ impl Space {
                 if number == ack.largest && !stale {
                     report.sample_from = Some(sent.at);
                 }
-                self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Acked));
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, outcome));
                 self.sent.settle(number, Fate::Acked);
             }
         }
@@ -287,9 +295,7 @@ impl Space {
             self.lost_run = Some((first, sent.at));
             report.run = self.lost_run;
         }
-        if !sent.overdue {
-            self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
-        }
+        self.sent.receipts(number).for_each(|receipt| sink(receipt, lost(sent)));
     }
 
     /// The losses at hand were answered; the next run starts anew.
@@ -349,9 +355,7 @@ impl Space {
         self.stale_in_flight_bytes = 0;
         for number in self.sent.base()..self.sent.next_number() {
             if let Some(sent) = self.sent.get(number).copied().filter(|sent| sent.fate == Fate::Outstanding) {
-                if !sent.overdue {
-                    self.sent.receipts(number).for_each(|receipt| sink(receipt, Outcome::Lost));
-                }
+                self.sent.receipts(number).for_each(|receipt| sink(receipt, lost(&sent)));
                 self.sent.settle(number, Fate::Lost);
             }
         }
@@ -432,6 +436,11 @@ impl AckReport {
             Carriage::MtuProbe => self.mtu_probe = Some((number, sent.bytes)),
         }
     }
+}
+
+/// What to say of a lost packet.
+const fn lost(sent: &Sent) -> Outcome {
+    if sent.overdue { Outcome::LostOverdue } else { Outcome::Lost }
 }
 
 #[cfg(test)]

@@ -31,6 +31,14 @@ fn send_many(space: &mut Space, count: u64) {
 }
 
 fn acknowledge(space: &mut Space, numbers: &[u64]) -> Result<AckReport, TransportError> {
+    on_ack(space, numbers, |_, outcome| assert_eq!(outcome, Outcome::Acked))
+}
+
+fn on_ack(
+    space: &mut Space,
+    numbers: &[u64],
+    sink: impl FnMut(&Receipt, Outcome),
+) -> Result<AckReport, TransportError> {
     let mut set = RangeSet::new();
     for &number in numbers {
         set.insert(number..number + 1);
@@ -39,7 +47,7 @@ fn acknowledge(space: &mut Space, numbers: &[u64]) -> Result<AckReport, Transpor
     let mut w = Writer::new(&mut buffer);
     assert!(write_ack(&mut w, None, &set, 0, None, 500));
     let Some(Ok((_, Frame::Ack(ack)))) = Frames::new(w.written()).next() else { panic!("an ACK frame") };
-    space.on_ack(&ack, |_, outcome| assert_eq!(outcome, Outcome::Acked))
+    space.on_ack(&ack, sink)
 }
 
 fn lost(space: &mut Space, ms: u64) -> (LossReport, Vec<u64>) {
@@ -128,8 +136,25 @@ fn what_was_handed_over_is_not_handed_out_again_when_it_is_lost() {
     space.hand_over(|receipt, _| handed.push(receipt.value()));
     assert_eq!(handed, [0, 1, 2, 3, 4]);
     acknowledge(&mut space, &[4]).unwrap();
-    let (report, numbers) = lost(&mut space, 10);
-    assert_eq!((report.packets, numbers.len()), (2, 0));
+    let mut news = Vec::new();
+    let keep = Duration::from_secs(1);
+    space.detect_lost(Duration::from_millis(50), keep, at(10), |receipt, outcome| {
+        news.push((receipt.value(), outcome));
+    });
+    assert_eq!(news, [(0, Outcome::LostOverdue), (1, Outcome::LostOverdue)]);
+    space.lose_all(|receipt, outcome| news.push((receipt.value(), outcome)));
+    assert_eq!(news[2..], [(2, Outcome::LostOverdue), (3, Outcome::LostOverdue)], "MP-171");
+}
+
+#[test]
+fn a_late_acknowledgement_is_told_apart() {
+    let mut space = Space::default();
+    send_many(&mut space, 5);
+    acknowledge(&mut space, &[3]).unwrap();
+    lost(&mut space, 10);
+    let mut news = Vec::new();
+    on_ack(&mut space, &[0, 1], |receipt, outcome| news.push((receipt.value(), outcome))).unwrap();
+    assert_eq!(news, [(0, Outcome::AckedLate), (1, Outcome::Acked)]);
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl StatusPair {
     pub(crate) fn write(&mut self, w: &mut Writer<'_>, receipts: &mut Receipts, path: PathId) {
         let sequence = self.ours.sequence + 1;
         let frame = Frame::PathStatus { path: u64::from(path.0), sequence, backup: self.ours.advice() };
-        if frame.len() > w.remaining() {
+        if !frame.fits(w) {
             return;
         }
         frame.write(w);

@@ -25,7 +25,7 @@ pub use round_robin::RoundRobin;
 
 /// Decides which path takes the next train of a connection.
 ///
-/// Asked whenever there is stream data to send and at least one validated path. It is asked again after each train, when
+/// Asked whenever there is stream data or a datagram to send and at least one validated path. It is asked again after each train, when
 /// an acknowledgement or new data arrives, when a path changes, and at the time it named; nothing else wakes it, so
 /// `Wait { until: None }` while a path could send is only right when an acknowledgement is sure to come.
 ///
@@ -120,7 +120,7 @@ pub enum Demand {
     },
     /// Bytes never sent before.
     Fresh {
-        /// Stream bytes that flow control lets go, at least 1.
+        /// Bytes of streams that flow control lets go and of datagrams that wait, at least 1.
         bytes: u64,
     },
 }

@@ -7,8 +7,10 @@
 
 mod app;
 mod assembler;
+pub(crate) mod datagrams;
 mod flow;
 mod kinds;
+pub(crate) mod lanes;
 mod outbuf;
 mod ready;
 mod receive;
@@ -39,6 +41,7 @@ use crate::event::Event;
 use crate::id::{Direction, Role, StreamId};
 
 pub use self::app::{ReadError, SendState, Slices, WriteError};
+pub use self::datagrams::{DatagramId, DatagramOptions, DatagramResult, SendDatagramError};
 
 /// What the peer's transport parameters allow us (RFC 9000 §18.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! panics, so callers look at `remaining` first. A `Sink` is anything that takes bytes, so that one description of a
 //! frame both measures and writes it.
 
+use super::code_points::CodePoints;
 use super::varint::{self, varint_len};
 
 /// Reads a buffer from front to back.
@@ -107,6 +108,12 @@ pub(crate) trait Sink {
         let width = varint_len(value);
         self.slice(&varint::encode(value, width)[8 - width..]);
     }
+
+    /// The numbers that the multipath extension has here.
+    #[inline]
+    fn code_points(&self) -> CodePoints {
+        CodePoints::Final
+    }
 }
 
 /// Fills a buffer from front to back.
@@ -114,13 +121,20 @@ pub(crate) trait Sink {
 pub(crate) struct Writer<'a> {
     buffer: &'a mut [u8],
     len: usize,
+    code_points: CodePoints,
 }
 
 impl<'a> Writer<'a> {
     /// A writer at the start of `buffer`.
     #[inline]
     pub(crate) const fn new(buffer: &'a mut [u8]) -> Self {
-        Self { buffer, len: 0 }
+        Self { buffer, len: 0, code_points: CodePoints::Final }
+    }
+
+    /// A writer at the start of `buffer` of frames with these numbers.
+    #[inline]
+    pub(crate) const fn with_code_points(buffer: &'a mut [u8], code_points: CodePoints) -> Self {
+        Self { buffer, len: 0, code_points }
     }
 
     /// Writes one byte.
@@ -230,6 +244,11 @@ impl Sink for Writer<'_> {
     fn varint(&mut self, value: u64) {
         Writer::varint(self, value);
     }
+
+    #[inline]
+    fn code_points(&self) -> CodePoints {
+        self.code_points
+    }
 }
 
 impl Sink for Vec<u8> {
@@ -241,25 +260,39 @@ impl Sink for Vec<u8> {
 
 /// A sink that only counts.
 #[derive(Debug, Default)]
-pub(crate) struct Count(usize);
+pub(crate) struct Count {
+    bytes: usize,
+    code_points: CodePoints,
+}
 
 impl Count {
+    /// Counts frames with these numbers.
+    #[inline]
+    pub(crate) const fn with_code_points(code_points: CodePoints) -> Self {
+        Self { bytes: 0, code_points }
+    }
+
     /// How many bytes came in.
     #[inline]
     pub(crate) const fn bytes(&self) -> usize {
-        self.0
+        self.bytes
     }
 }
 
 impl Sink for Count {
     #[inline]
     fn slice(&mut self, bytes: &[u8]) {
-        self.0 += bytes.len();
+        self.bytes += bytes.len();
     }
 
     #[inline]
     fn varint(&mut self, value: u64) {
-        self.0 += varint_len(value);
+        self.bytes += varint_len(value);
+    }
+
+    #[inline]
+    fn code_points(&self) -> CodePoints {
+        self.code_points
     }
 }
 

@@ -4,6 +4,7 @@
 //! no state, so whether a stream exists or a path ID is allowed is for the frame's owner. `frame_ack` and
 //! `frame_path` hold the frames with a format of some length. Hot path: borrows from the packet, allocates nothing.
 
+use super::code_points::CodePoints;
 use super::cursor::{Count, Reader, Sink, Writer};
 use super::frame_ack::Ack;
 use super::frame_path;
@@ -14,7 +15,7 @@ use crate::id::{Direction, StreamId};
 
 pub(crate) use super::frame_path::NewConnectionId;
 
-/// The numbers of the frame types: RFC 9000 §12.4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
+/// The numbers of the frame types: RFC 9000 §12.4, RFC 9221 §4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
 pub(crate) mod types {
     pub(crate) const PADDING: u64 = 0x00;
     pub(crate) const PING: u64 = 0x01;
@@ -42,6 +43,9 @@ pub(crate) mod types {
     pub(crate) const CONNECTION_CLOSE: u64 = 0x1c;
     pub(crate) const APPLICATION_CLOSE: u64 = 0x1d;
     pub(crate) const HANDSHAKE_DONE: u64 = 0x1e;
+    /// Reaches to the end of the packet (RFC 9221 §4).
+    pub(crate) const DATAGRAM: u64 = 0x30;
+    pub(crate) const DATAGRAM_LEN: u64 = 0x31;
     pub(crate) const PATH_ACK: u64 = 0x3e;
     pub(crate) const PATH_ACK_ECN: u64 = 0x3f;
     pub(crate) const PATH_ABANDON: u64 = 0x3e75;
@@ -64,10 +68,7 @@ pub(crate) const STREAMS_MAX: u64 = 1 << 60;
 /// A frame ends before its last field.
 pub(super) const CUT_SHORT: TransportError = TransportError::frame_encoding("frame is cut short");
 
-/// Does the multipath extension define this frame type? To an endpoint that did not offer it, it is unknown (MP-018).
-pub(crate) const fn is_multipath(frame_type: u64) -> bool {
-    matches!(frame_type, types::PATH_ACK..=types::PATH_ACK_ECN | types::PATH_ABANDON..=types::PATH_CIDS_BLOCKED)
-}
+const UNKNOWN: TransportError = TransportError::frame_encoding("unknown frame type");
 
 /// One frame. Path IDs are what the peer wrote: possibly above every limit, even above 32 bits (MP-204).
 ///
@@ -77,28 +78,81 @@ pub(crate) enum Frame<'a> {
     Padding,
     Ping,
     Ack(Ack<'a>),
-    ResetStream { id: StreamId, code: u64, final_size: u64 },
-    StopSending { id: StreamId, code: u64 },
-    Crypto { offset: u64, data: &'a [u8] },
-    NewToken { token: &'a [u8] },
-    Stream { id: StreamId, offset: u64, fin: bool, data: &'a [u8] },
+    ResetStream {
+        id: StreamId,
+        code: u64,
+        final_size: u64,
+    },
+    StopSending {
+        id: StreamId,
+        code: u64,
+    },
+    Crypto {
+        offset: u64,
+        data: &'a [u8],
+    },
+    NewToken {
+        token: &'a [u8],
+    },
+    Stream {
+        id: StreamId,
+        offset: u64,
+        fin: bool,
+        data: &'a [u8],
+    },
     MaxData(u64),
-    MaxStreamData { id: StreamId, max: u64 },
-    MaxStreams { direction: Direction, max: u64 },
+    MaxStreamData {
+        id: StreamId,
+        max: u64,
+    },
+    MaxStreams {
+        direction: Direction,
+        max: u64,
+    },
     DataBlocked(u64),
-    StreamDataBlocked { id: StreamId, limit: u64 },
-    StreamsBlocked { direction: Direction, limit: u64 },
+    StreamDataBlocked {
+        id: StreamId,
+        limit: u64,
+    },
+    StreamsBlocked {
+        direction: Direction,
+        limit: u64,
+    },
     NewConnectionId(NewConnectionId),
-    RetireConnectionId { path: u64, plain: bool, sequence: u64 },
+    RetireConnectionId {
+        path: u64,
+        plain: bool,
+        sequence: u64,
+    },
     PathChallenge([u8; 8]),
     PathResponse([u8; 8]),
-    ConnectionClose { application: bool, code: u64, frame_type: u64, reason: &'a [u8] },
+    ConnectionClose {
+        application: bool,
+        code: u64,
+        frame_type: u64,
+        reason: &'a [u8],
+    },
     HandshakeDone,
-    PathAbandon { path: u64, code: u64 },
-    PathStatus { path: u64, sequence: u64, backup: bool },
+    /// `sized`: it says how long it is; otherwise it ends with the packet.
+    Datagram {
+        sized: bool,
+        data: &'a [u8],
+    },
+    PathAbandon {
+        path: u64,
+        code: u64,
+    },
+    PathStatus {
+        path: u64,
+        sequence: u64,
+        backup: bool,
+    },
     MaxPathId(u64),
     PathsBlocked(u64),
-    PathCidsBlocked { path: u64, next_sequence: u64 },
+    PathCidsBlocked {
+        path: u64,
+        next_sequence: u64,
+    },
 }
 
 impl Frame<'_> {
@@ -146,12 +200,35 @@ impl Frame<'_> {
         }
     }
 
-    /// Writes the frame; the caller knows that `len` bytes fit.
+    /// Does the multipath extension define this frame? To an endpoint that did not offer it, it is unknown (MP-018).
+    #[inline]
+    pub(crate) const fn is_multipath(&self) -> bool {
+        match self {
+            Self::Ack(ack) => !ack.plain,
+            Self::NewConnectionId(frame) => !frame.plain,
+            Self::RetireConnectionId { plain, .. } => !*plain,
+            Self::PathAbandon { .. }
+            | Self::PathStatus { .. }
+            | Self::MaxPathId(_)
+            | Self::PathsBlocked(_)
+            | Self::PathCidsBlocked { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Is there room for the frame?
+    pub(crate) fn fits(&self, writer: &Writer<'_>) -> bool {
+        let mut count = Count::with_code_points(writer.code_points());
+        self.put(&mut count);
+        count.bytes() <= writer.remaining()
+    }
+
+    /// Writes the frame; the caller knows that it fits.
     pub(crate) fn write(&self, writer: &mut Writer<'_>) {
         self.put(writer);
     }
 
-    /// How many bytes `write` writes.
+    /// How many bytes `write` writes, with the final numbers of the multipath extension.
     pub(crate) fn len(&self) -> usize {
         let mut count = Count::default();
         self.put(&mut count);
@@ -209,9 +286,24 @@ impl Frame<'_> {
                 to.slice(reason);
             }
             Self::HandshakeDone => numbers(to, &[types::HANDSHAKE_DONE]),
+            Self::Datagram { sized: true, data } => {
+                numbers(to, &[types::DATAGRAM_LEN, data.len() as u64]);
+                to.slice(data);
+            }
+            Self::Datagram { sized: false, data } => {
+                numbers(to, &[types::DATAGRAM]);
+                to.slice(data);
+            }
             _ => frame_path::put(self, to),
         }
     }
+}
+
+/// Puts the type of a frame of the multipath extension, and variable-length integers behind it.
+#[inline]
+pub(super) fn typed(to: &mut impl Sink, frame_type: u64, values: &[u64]) {
+    to.varint(to.code_points().frame_to_wire(frame_type));
+    numbers(to, values);
 }
 
 /// Puts variable-length integers one after another.
@@ -280,29 +372,38 @@ fn put_crypto_header(to: &mut impl Sink, offset: u64, len: usize) {
     numbers(to, &[types::CRYPTO, offset, len as u64]);
 }
 
-/// The frames of a packet's payload, each with its type. Ends after the first error.
+/// The frames of a packet's payload, each with its type on the wire. Ends after the first error.
 ///
 /// A run of PADDING is one item. A payload without frames is an error (RFC 9000 §12.4).
 #[derive(Clone, Debug)]
 pub(crate) struct Frames<'a> {
     reader: Reader<'a>,
+    code_points: CodePoints,
     any: bool,
 }
 
 impl<'a> Frames<'a> {
-    /// The frames in an opened packet's `payload`.
+    /// The frames in an opened packet's `payload`, with the final numbers of the multipath extension.
+    #[cfg(test)]
     #[inline]
     pub(crate) const fn new(payload: &'a [u8]) -> Self {
-        Self { reader: Reader::new(payload), any: false }
+        Self::with_code_points(payload, CodePoints::Final)
+    }
+
+    /// The frames in an opened packet's `payload`, in which the multipath extension has these numbers.
+    #[inline]
+    pub(crate) const fn with_code_points(payload: &'a [u8], code_points: CodePoints) -> Self {
+        Self { reader: Reader::new(payload), code_points, any: false }
     }
 
     /// Reads one frame; there is at least one byte.
     #[inline]
     fn read(&mut self) -> Result<(u64, Frame<'a>), TransportError> {
-        let frame_type = self.read_type()?;
-        match decode(frame_type, &mut self.reader) {
-            Ok(frame) => Ok((frame_type, frame)),
-            Err(error) => Err(error.in_frame(frame_type)),
+        let wire = self.read_type()?;
+        let frame_type = self.code_points.frame_from_wire(wire);
+        match frame_type.map_or(Err(UNKNOWN), |frame_type| decode(frame_type, &mut self.reader)) {
+            Ok(frame) => Ok((wire, self.code_points.translated(frame))),
+            Err(error) => Err(error.in_frame(wire)),
         }
     }
 
@@ -373,7 +474,15 @@ fn decode<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, Tra
             frame_path::decode(frame_type, reader).ok_or(CUT_SHORT)
         }
         types::PING..=types::HANDSHAKE_DONE => decode_simple(frame_type, reader).ok_or(CUT_SHORT),
-        _ => Err(TransportError::frame_encoding("unknown frame type")),
+        types::DATAGRAM => {
+            let data = reader.take(reader.remaining()).ok_or(CUT_SHORT)?;
+            Ok(Frame::Datagram { sized: false, data })
+        }
+        types::DATAGRAM_LEN => {
+            let data = reader.prefixed().ok_or(CUT_SHORT)?;
+            Ok(Frame::Datagram { sized: true, data })
+        }
+        _ => Err(UNKNOWN),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::RangeInclusive;
 
 use super::cursor::{Reader, Sink, Writer};
-use super::frame::{CUT_SHORT, numbers, types};
+use super::frame::{CUT_SHORT, numbers, typed, types};
 use super::varint::varint_len;
 use crate::base::ranges::RangeSet;
 use crate::error::TransportError;
@@ -106,7 +106,7 @@ fn decode_ecn(reader: &mut Reader<'_>) -> Option<EcnCounts> {
 fn put_type(to: &mut impl Sink, path: Option<u64>, ecn: bool) {
     match path {
         None => to.varint(types::ACK + u64::from(ecn)),
-        Some(path) => numbers(to, &[types::PATH_ACK + u64::from(ecn), path]),
+        Some(path) => typed(to, types::PATH_ACK + u64::from(ecn), &[path]),
     }
 }
 
@@ -132,11 +132,11 @@ pub(crate) fn write_ack(
     };
     let (largest, first_len) = (newest.end - 1, newest.end - 1 - newest.start);
     let room_bytes = max_bytes.min(writer.remaining());
-    let path_len = path.map_or(0, |path| varint_len(path.0.into()));
+    let type_len = varint_len(writer.code_points().frame_to_wire(types::PATH_ACK));
+    let path_len = path.map_or(1, |path| type_len + varint_len(path.0.into()));
     let ecn_len =
         ecn.map_or(0, |counts| varint_len(counts.ect0) + varint_len(counts.ect1) + varint_len(counts.ce));
-    let fixed_len =
-        1 + path_len + varint_len(largest) + varint_len(delay_raw) + varint_len(first_len) + ecn_len;
+    let fixed_len = path_len + varint_len(largest) + varint_len(delay_raw) + varint_len(first_len) + ecn_len;
     if fixed_len + varint_len(0) > room_bytes {
         return false;
     }

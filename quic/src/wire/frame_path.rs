@@ -5,7 +5,7 @@
 
 use super::cid_bytes::Cid;
 use super::cursor::{Reader, Sink};
-use super::frame::{CUT_SHORT, Frame, numbers, types};
+use super::frame::{CUT_SHORT, Frame, numbers, typed, types};
 use crate::error::TransportError;
 
 /// A `NEW_CONNECTION_ID` (RFC 9000 §19.15) or `PATH_NEW_CONNECTION_ID` frame.
@@ -45,7 +45,7 @@ impl NewConnectionId {
         if self.plain {
             numbers(to, &[types::NEW_CONNECTION_ID]);
         } else {
-            numbers(to, &[types::PATH_NEW_CONNECTION_ID, self.path]);
+            typed(to, types::PATH_NEW_CONNECTION_ID, &[self.path]);
         }
         numbers(to, &[self.sequence, self.retire_prior_to]);
         to.slice(&[self.cid.len() as u8]);
@@ -83,19 +83,22 @@ pub(super) fn put(frame: &Frame<'_>, to: &mut impl Sink) {
             numbers(to, &[types::RETIRE_CONNECTION_ID, sequence]);
         }
         Frame::RetireConnectionId { path, sequence, .. } => {
-            numbers(to, &[types::PATH_RETIRE_CONNECTION_ID, path, sequence]);
+            typed(to, types::PATH_RETIRE_CONNECTION_ID, &[path, sequence]);
         }
-        Frame::PathAbandon { path, code } => numbers(to, &[types::PATH_ABANDON, path, code]),
+        Frame::PathAbandon { path, code } => {
+            let code = to.code_points().error_to_wire(code);
+            typed(to, types::PATH_ABANDON, &[path, code]);
+        }
         Frame::PathStatus { path, sequence, backup: true } => {
-            numbers(to, &[types::PATH_STATUS_BACKUP, path, sequence]);
+            typed(to, types::PATH_STATUS_BACKUP, &[path, sequence]);
         }
         Frame::PathStatus { path, sequence, backup: false } => {
-            numbers(to, &[types::PATH_STATUS_AVAILABLE, path, sequence]);
+            typed(to, types::PATH_STATUS_AVAILABLE, &[path, sequence]);
         }
-        Frame::MaxPathId(max) => numbers(to, &[types::MAX_PATH_ID, max]),
-        Frame::PathsBlocked(max) => numbers(to, &[types::PATHS_BLOCKED, max]),
+        Frame::MaxPathId(max) => typed(to, types::MAX_PATH_ID, &[max]),
+        Frame::PathsBlocked(max) => typed(to, types::PATHS_BLOCKED, &[max]),
         Frame::PathCidsBlocked { path, next_sequence } => {
-            numbers(to, &[types::PATH_CIDS_BLOCKED, path, next_sequence]);
+            typed(to, types::PATH_CIDS_BLOCKED, &[path, next_sequence]);
         }
         _ => debug_assert!(false, "{frame:?} is written by `frame`"),
     }

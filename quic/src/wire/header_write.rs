@@ -99,6 +99,11 @@ pub(crate) fn encode_short(
     pn_offset
 }
 
+/// How many bytes `encode_short` writes at most, whatever the packet number.
+pub(crate) const fn short_header_len_max(dcid_len: usize) -> usize {
+    1 + dcid_len + 4
+}
+
 /// How many bytes `encode_short` writes.
 #[cfg(test)]
 #[inline]

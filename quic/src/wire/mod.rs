@@ -6,6 +6,8 @@
 //! that fit, and asserts both. Imports `base`, `id` and `error`.
 
 pub(crate) mod cid_bytes;
+pub(crate) mod client_hello;
+pub(crate) mod code_points;
 pub(crate) mod cursor;
 pub(crate) mod frame;
 pub(crate) mod frame_ack;

@@ -1,4 +1,4 @@
-//! Transport parameters (RFC 9000 §18; draft-ietf-quic-multipath-21 §2.1).
+//! Transport parameters (RFC 9000 §18; RFC 9221 §3; draft-ietf-quic-multipath-21 §2.1).
 //!
 //! Owns their coding, their defaults, and every limit that one parameter alone can break. Whether connection IDs match
 //! the handshake (RFC 9000 §7.3) and whether multipath may be used (MP-009, MP-010) is for the connection.
@@ -10,6 +10,7 @@ use super::cursor::{Reader, Sink};
 use super::frame::STREAMS_MAX;
 use super::packet::{DATAGRAM_LEN_MIN, UDP_PAYLOAD_MAX};
 use super::varint::varint_len;
+use crate::config::MultipathCodePoints;
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::Role;
 
@@ -40,7 +41,10 @@ mod ids {
     pub(super) const ACTIVE_CONNECTION_ID_LIMIT: u64 = 0x0e;
     pub(super) const INITIAL_SOURCE_CONNECTION_ID: u64 = 0x0f;
     pub(super) const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
+    pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
     pub(super) const INITIAL_MAX_PATH_ID: u64 = 0x3e;
+    /// In draft-ietf-quic-multipath-13 to -18.
+    pub(super) const INITIAL_MAX_PATH_ID_DRAFT_13: u64 = 0x0f73_9bbc_1b66_6d0d;
 }
 
 /// What an endpoint declares in the handshake. An absent number has the value that its absence means.
@@ -69,8 +73,12 @@ pub(crate) struct TransportParameters {
     pub(crate) initial_source_connection_id: Option<Cid>,
     /// Only from a server.
     pub(crate) retry_source_connection_id: Option<Cid>,
+    /// The largest DATAGRAM frame that it takes, type and length included; 0 for none (RFC 9221 §3).
+    pub(crate) max_datagram_frame_size: u64,
     /// `None`: no multipath (MP-001).
     pub(crate) initial_max_path_id: Option<u32>,
+    /// `None`: no multipath with the code points of drafts 13 to 18.
+    pub(crate) initial_max_path_id_draft_13: Option<u32>,
 }
 
 impl Default for TransportParameters {
@@ -94,7 +102,9 @@ impl Default for TransportParameters {
             active_connection_id_limit: ACTIVE_CIDS_MIN,
             initial_source_connection_id: None,
             retry_source_connection_id: None,
+            max_datagram_frame_size: 0,
             initial_max_path_id: None,
+            initial_max_path_id_draft_13: None,
         }
     }
 }
@@ -109,16 +119,21 @@ pub(crate) struct PreferredAddress {
 }
 
 impl TransportParameters {
-    /// Reads what the end in the role `from` declared. Unknown parameters are ignored.
-    pub(crate) fn decode(bytes: &[u8], from: Role) -> Result<Self, TransportError> {
+    /// Reads what the end in the role `from` declared. Unknown parameters are ignored, and so are those of the multipath
+    /// extension with code points that are not `known` here.
+    pub(crate) fn decode(
+        bytes: &[u8],
+        from: Role,
+        known: MultipathCodePoints,
+    ) -> Result<Self, TransportError> {
         let mut parameters = Self::default();
         let mut seen = 0_u64;
         let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let id = reader.varint().ok_or(CUT_SHORT)?;
             let value = reader.prefixed().ok_or(CUT_SHORT)?;
-            if parameters.take(id, Reader::new(value), from)? {
-                let bit = 1_u64 << id;
+            if parameters.take(id, Reader::new(value), from, known)? {
+                let bit = 1_u64 << id.min(63);
                 if seen & bit != 0 {
                     return Err(invalid("transport parameter given twice"));
                 }
@@ -129,7 +144,13 @@ impl TransportParameters {
     }
 
     /// Takes one parameter; `false` if it is unknown.
-    fn take(&mut self, id: u64, value: Reader<'_>, from: Role) -> Result<bool, TransportError> {
+    fn take(
+        &mut self,
+        id: u64,
+        value: Reader<'_>,
+        from: Role,
+        known: MultipathCodePoints,
+    ) -> Result<bool, TransportError> {
         let server_only = matches!(
             id,
             ids::ORIGINAL_DESTINATION_CONNECTION_ID
@@ -152,10 +173,11 @@ impl TransportParameters {
                 self.initial_source_connection_id = Some(cid(value.rest())?);
             }
             ids::RETRY_SOURCE_CONNECTION_ID => self.retry_source_connection_id = Some(cid(value.rest())?),
-            ids::INITIAL_MAX_PATH_ID => {
-                let max = u32::try_from(number(value)?);
-                self.initial_max_path_id =
-                    Some(max.map_err(|_| invalid("initial_max_path_id above 2^32-1"))?);
+            ids::INITIAL_MAX_PATH_ID if known.has_final() => {
+                self.initial_max_path_id = Some(path_id(value)?);
+            }
+            ids::INITIAL_MAX_PATH_ID_DRAFT_13 if known.has_draft_13() => {
+                self.initial_max_path_id_draft_13 = Some(path_id(value)?);
             }
             _ => match self.number_mut(id) {
                 Some(number_mut) => *number_mut = checked(id, number(value)?)?,
@@ -179,6 +201,7 @@ impl TransportParameters {
             ids::ACK_DELAY_EXPONENT => &mut self.ack_delay_exponent,
             ids::MAX_ACK_DELAY => &mut self.max_ack_delay_ms,
             ids::ACTIVE_CONNECTION_ID_LIMIT => &mut self.active_connection_id_limit,
+            ids::MAX_DATAGRAM_FRAME_SIZE => &mut self.max_datagram_frame_size,
             _ => return None,
         })
     }
@@ -213,16 +236,20 @@ impl TransportParameters {
         if let Some(address) = &self.preferred_address {
             address.encode(out);
         }
-        if let Some(max) = self.initial_max_path_id {
-            put_number(out, ids::INITIAL_MAX_PATH_ID, max.into());
-        }
         if let Some((n, value)) = reserved {
             put(out, reserved_id(n), value);
+        }
+        if let Some(max) = self.initial_max_path_id_draft_13 {
+            put_number(out, ids::INITIAL_MAX_PATH_ID_DRAFT_13, max.into());
+        }
+        // The last word: a peer in the field goes by the last one that it knows.
+        if let Some(max) = self.initial_max_path_id {
+            put_number(out, ids::INITIAL_MAX_PATH_ID, max.into());
         }
     }
 
     /// The parameters that are plain numbers.
-    fn numbers(&self) -> [(u64, u64); 11] {
+    fn numbers(&self) -> [(u64, u64); 12] {
         [
             (ids::MAX_IDLE_TIMEOUT, self.max_idle_timeout_ms),
             (ids::MAX_UDP_PAYLOAD_SIZE, self.max_udp_payload_size),
@@ -235,6 +262,7 @@ impl TransportParameters {
             (ids::ACK_DELAY_EXPONENT, self.ack_delay_exponent),
             (ids::MAX_ACK_DELAY, self.max_ack_delay_ms),
             (ids::ACTIVE_CONNECTION_ID_LIMIT, self.active_connection_id_limit),
+            (ids::MAX_DATAGRAM_FRAME_SIZE, self.max_datagram_frame_size),
         ]
     }
 }
@@ -300,6 +328,11 @@ fn checked(id: u64, value: u64) -> Result<u64, TransportError> {
 fn number(mut value: Reader<'_>) -> Result<u64, TransportError> {
     let number = value.varint().filter(|_| value.is_empty());
     number.ok_or(invalid("transport parameter is not one number"))
+}
+
+/// The highest path ID (MP-006).
+fn path_id(value: Reader<'_>) -> Result<u32, TransportError> {
+    u32::try_from(number(value)?).map_err(|_| invalid("initial_max_path_id above 2^32-1"))
 }
 
 fn cid(bytes: &[u8]) -> Result<Cid, TransportError> {

@@ -23,7 +23,7 @@ fn one_number(id: u64, value: u64) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<TransportParameters, TransportError> {
-    TransportParameters::decode(bytes, Role::Server)
+    TransportParameters::decode(bytes, Role::Server, MultipathCodePoints::Both)
 }
 
 #[track_caller]
@@ -45,7 +45,8 @@ fn nothing_declared_means_the_defaults_of_rfc_9000() {
 #[test]
 fn each_number_has_its_place() {
     // Every plain number, with its own identifier as part of the value; byte-exact identifiers by RFC 9000 §18.2.
-    let values = [0x01, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09].map(|id| one_number(id, 1000 + id)).concat();
+    let values =
+        [0x01, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x20].map(|id| one_number(id, 1000 + id)).concat();
     let parameters = decode(&values).unwrap();
     assert_eq!(parameters.max_idle_timeout_ms, 1001);
     assert_eq!(parameters.initial_max_data, 1004);
@@ -54,6 +55,7 @@ fn each_number_has_its_place() {
     assert_eq!(parameters.initial_max_stream_data_uni, 1007);
     assert_eq!(parameters.initial_max_streams_bidi, 1008);
     assert_eq!(parameters.initial_max_streams_uni, 1009);
+    assert_eq!(parameters.max_datagram_frame_size, 1032);
     assert_eq!(encoded(&parameters), values);
 }
 
@@ -81,6 +83,39 @@ fn the_multipath_parameter_is_read_and_written_as_in_the_draft() {
     assert_eq!(decode(&[0x3e, 2, 0x40, 1]).unwrap().initial_max_path_id, Some(1), "longer than needed");
     let zero = TransportParameters { initial_max_path_id: Some(0), ..TransportParameters::default() };
     assert_eq!(encoded(&zero), [0x3e, 1, 0], "zero is not absence");
+}
+
+#[test]
+fn the_multipath_parameter_of_older_drafts_comes_before_the_final_one() {
+    let both = TransportParameters {
+        initial_max_path_id: Some(1),
+        initial_max_path_id_draft_13: Some(2),
+        ..TransportParameters::default()
+    };
+    let bytes = encoded(&both);
+    assert_eq!(bytes, [0xcf, 0x73, 0x9b, 0xbc, 0x1b, 0x66, 0x6d, 0x0d, 1, 2, 0x3e, 1, 1]);
+    let read = |known| {
+        let read = TransportParameters::decode(&bytes, Role::Client, known).unwrap();
+        (read.initial_max_path_id, read.initial_max_path_id_draft_13)
+    };
+    assert_eq!(read(MultipathCodePoints::Both), (Some(1), Some(2)));
+    assert_eq!(read(MultipathCodePoints::Final), (Some(1), None));
+    assert_eq!(read(MultipathCodePoints::Draft13), (None, Some(2)));
+}
+
+#[test]
+fn the_rules_of_the_multipath_parameter_hold_for_all_code_points_that_are_known() {
+    let id = 0x0f73_9bbc_1b66_6d0d;
+    let twice = [one_number(id, 1), one_number(id, 1)].concat();
+    for wrong in [one_number(id, 1 << 32), one(id, &[]), one(id, &[1, 0]), twice] {
+        refused(&wrong);
+        let unknown = TransportParameters::decode(&wrong, Role::Server, MultipathCodePoints::Final);
+        assert_eq!(unknown, Ok(TransportParameters::default()), "what is unknown has no rules");
+    }
+    assert_eq!(
+        decode(&one_number(id, u32::MAX.into())).unwrap().initial_max_path_id_draft_13,
+        Some(u32::MAX)
+    );
 }
 
 #[test]
@@ -131,10 +166,12 @@ fn a_client_may_not_send_what_only_servers_know() {
     address.encode(&mut preferred);
     for bytes in [one(0x00, &[1]), one(0x02, &[0; 16]), preferred, one(0x10, &[1])] {
         assert!(decode(&bytes).is_ok());
-        let error = TransportParameters::decode(&bytes, Role::Client).unwrap_err();
+        let error =
+            TransportParameters::decode(&bytes, Role::Client, MultipathCodePoints::Final).unwrap_err();
         assert_eq!(error.code, TransportErrorCode::TRANSPORT_PARAMETER_ERROR);
     }
-    assert!(TransportParameters::decode(&one(0x0f, &[1]), Role::Client).is_ok());
+    let source = one(0x0f, &[1]);
+    assert!(TransportParameters::decode(&source, Role::Client, MultipathCodePoints::Final).is_ok());
 }
 
 #[test]
@@ -194,7 +231,7 @@ fn addresses() -> impl Strategy<Value = PreferredAddress> {
 
 fn parameters() -> impl Strategy<Value = TransportParameters> {
     let numbers = (
-        prop::collection::vec(0..=VARINT_MAX, 5),
+        prop::collection::vec(0..=VARINT_MAX, 6),
         prop::collection::vec(0..=STREAMS_MAX, 2),
         (1200..=VARINT_MAX, 0..=20u64, 0..1u64 << 14, 2..=VARINT_MAX),
     );
@@ -204,9 +241,10 @@ fn parameters() -> impl Strategy<Value = TransportParameters> {
         prop::option::of(addresses()),
         any::<bool>(),
         prop::option::of(any::<u32>()),
+        prop::option::of(any::<u32>()),
     );
-    (numbers, others).prop_map(|((plain, streams, limited), (cids, token, address, fixed, paths))| {
-        TransportParameters {
+    (numbers, others).prop_map(
+        |((plain, streams, limited), (cids, token, address, fixed, paths, old_paths))| TransportParameters {
             original_destination_connection_id: cids.0,
             max_idle_timeout_ms: plain[0],
             stateless_reset_token: token,
@@ -224,9 +262,11 @@ fn parameters() -> impl Strategy<Value = TransportParameters> {
             active_connection_id_limit: limited.3,
             initial_source_connection_id: cids.1,
             retry_source_connection_id: cids.2,
+            max_datagram_frame_size: plain[5],
             initial_max_path_id: paths,
-        }
-    })
+            initial_max_path_id_draft_13: old_paths,
+        },
+    )
 }
 
 proptest! {

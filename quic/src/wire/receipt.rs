@@ -28,6 +28,7 @@ pub(crate) enum ReceiptKind {
     PathsBlocked,
     PathCidsBlocked,
     HandshakeDone,
+    Datagram,
 }
 
 /// One frame in a sent packet.
@@ -155,6 +156,13 @@ impl Receipt {
         Self::bare(ReceiptKind::HandshakeDone, 0, 0)
     }
 
+    /// A DATAGRAM of `len` bytes (below 2^16) under our own number `id`. `report`: its fate is to be told.
+    #[inline]
+    pub(crate) const fn datagram(id: u64, len: usize, report: bool) -> Self {
+        debug_assert!(len <= u16::MAX as usize);
+        Self { fin: report, len: len as u16, ..Self::bare(ReceiptKind::Datagram, 0, id) }
+    }
+
     /// Which frame it was.
     #[inline]
     pub(crate) const fn kind(&self) -> ReceiptKind {
@@ -167,7 +175,14 @@ impl Receipt {
         self.fin
     }
 
-    /// How many bytes of data the STREAM or CRYPTO frame carried.
+    /// Does the application want to know what becomes of the DATAGRAM?
+    #[inline]
+    pub(crate) const fn report(&self) -> bool {
+        debug_assert!(matches!(self.kind, ReceiptKind::Datagram));
+        self.fin
+    }
+
+    /// How many bytes of data the STREAM, CRYPTO or DATAGRAM frame carried.
     #[inline]
     pub(crate) const fn len(&self) -> u64 {
         self.len as u64
@@ -198,7 +213,8 @@ impl Receipt {
         if self.id == 0 { Direction::Bidirectional } else { Direction::Unidirectional }
     }
 
-    /// The number of the frame: a limit, a sequence number, the largest packet number; 0 where there is none.
+    /// The number of the frame: a limit, a sequence number, the largest packet number, a datagram's; 0 where there is
+    /// none.
     #[inline]
     pub(crate) const fn value(&self) -> u64 {
         self.value
@@ -294,6 +310,8 @@ mod tests {
         assert_eq!(Receipt::streams_blocked(Direction::Bidirectional).direction(), Direction::Bidirectional);
         let id = StreamId::new(Role::Server, Direction::Bidirectional, 3);
         assert_eq!(u64::from(Receipt::stop_sending(id).stream_low()), id.as_u64());
+        let receipt = Receipt::datagram(u64::MAX, 65_535, true);
+        assert_eq!((receipt.value(), receipt.len(), receipt.report()), (u64::MAX, 65_535, true));
     }
 
     #[test]

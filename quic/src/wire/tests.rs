@@ -3,8 +3,7 @@
 use super::cid_bytes::Cid;
 use super::cursor::{Reader, Writer};
 use super::frame::{
-    Frame, Frames, STREAMS_MAX, crypto_header, crypto_header_len, is_multipath, stream_header,
-    stream_header_len, types,
+    Frame, Frames, STREAMS_MAX, crypto_header, crypto_header_len, stream_header, stream_header_len, types,
 };
 use super::frame_ack::{Ack, EcnCounts, write_ack};
 use super::frame_path::NewConnectionId;
@@ -17,10 +16,10 @@ use crate::error::{TransportError, TransportErrorCode};
 use crate::id::{Direction, PathId, Role, StreamId};
 use proptest::prelude::*;
 
-const EVERY_TYPE: [u64; 41] = [
+const EVERY_TYPE: [u64; 43] = [
     0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10,
-    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x3e, 0x3f, 0x3e75,
-    0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c,
+    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x30, 0x31, 0x3e,
+    0x3f, 0x3e75, 0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c,
 ];
 
 fn bytes_of(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
@@ -45,8 +44,8 @@ fn sample(frame_type: u64) -> Vec<u8> {
     let body: &[u8] = match frame_type {
         types::NEW_CONNECTION_ID => &[1, 0, 1, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
         types::PATH_NEW_CONNECTION_ID => &[0, 1, 0, 1, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
-        types::NEW_TOKEN => &[1, 7],
-        types::PADDING | types::PING | types::HANDSHAKE_DONE => &[],
+        types::NEW_TOKEN | types::DATAGRAM_LEN => &[1, 7],
+        types::PADDING | types::PING | types::HANDSHAKE_DONE | types::DATAGRAM => &[],
         types::PATH_CHALLENGE | types::PATH_RESPONSE => &[1, 2, 3, 4, 5, 6, 7, 8],
         types::CRYPTO => &[0, 1, 7],
         types::ACK => &[9, 0, 0, 0],
@@ -93,7 +92,7 @@ fn frames_stand_only_in_the_packets_of_table_3() {
             0x00 | 0x01 | 0x1c => "IH01",
             0x02 | 0x03 | 0x06 => "IH_1",
             0x07 | 0x19 | 0x1b | 0x1e => "___1",
-            0x04..=0x1d => "__01",
+            0x04..=0x1d | 0x30 | 0x31 => "__01",
             _ => "___1",
         };
         let bytes = sample(frame_type);
@@ -112,13 +111,14 @@ fn frames_stand_only_in_the_packets_of_table_3() {
 
 #[test]
 fn multipath_types_are_those_of_the_draft() {
-    let multipath: Vec<_> = (0..0x4000).filter(|&frame_type| is_multipath(frame_type)).collect();
+    let is_multipath = |frame_type: &u64| first(&sample(*frame_type)).unwrap().1.is_multipath();
+    let multipath: Vec<_> = EVERY_TYPE.into_iter().filter(is_multipath).collect();
     assert_eq!(multipath, [0x3e, 0x3f, 0x3e75, 0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c]);
 }
 
 #[test]
 fn unknown_types_are_malformed() {
-    for frame_type in [0x1f, 0x30, 0x3d, 0x40, 0x3e74, 0x3e7d, 0x1522_8c00, VARINT_MAX] {
+    for frame_type in [0x1f, 0x2f, 0x32, 0x3d, 0x40, 0x3e74, 0x3e7d, 0x1522_8c00, VARINT_MAX] {
         let bytes = bytes_of(|writer| writer.varint(frame_type));
         let error = first(&bytes).unwrap_err();
         assert_eq!((error.code, error.frame_type), (TransportErrorCode::FRAME_ENCODING_ERROR, frame_type));
@@ -168,6 +168,21 @@ fn a_stream_frame_has_the_bytes_of_rfc_9000_section_19_8() {
     assert_eq!(first(&to_the_end), Ok((0x0c, later)));
     let header = bytes_of(|writer| stream_header(writer, id, 300, None, false));
     assert_eq!(header, to_the_end[..4]);
+}
+
+#[test]
+fn a_datagram_frame_has_the_bytes_of_rfc_9221_section_4() {
+    assert_eq!(written(&Frame::Datagram { sized: false, data: b"hi" }), [0x30, b'h', b'i']);
+    assert_eq!(written(&Frame::Datagram { sized: true, data: b"hi" }), [0x31, 2, b'h', b'i']);
+    assert_eq!(
+        first(&[0x30]),
+        Ok((0x30, Frame::Datagram { sized: false, data: b"" })),
+        "empty ones are allowed"
+    );
+    let mut two = Frames::new(&[0x31, 1, b'a', 0x30, b'b', 0]);
+    assert_eq!(two.next(), Some(Ok((0x31, Frame::Datagram { sized: true, data: b"a" }))));
+    assert_eq!(two.next(), Some(Ok((0x30, Frame::Datagram { sized: false, data: b"b\0" }))));
+    assert_eq!(two.next(), None);
 }
 
 #[test]
@@ -311,6 +326,8 @@ proptest! {
             Frame::Stream { id, offset, fin, data: &[] },
             Frame::Crypto { offset, data: &data },
             Frame::NewToken { token: &data },
+            Frame::Datagram { sized: false, data: &data },
+            Frame::Datagram { sized: true, data: &data },
             Frame::ConnectionClose { application, code, frame_type, reason: &data },
             Frame::ConnectionClose { application, code, frame_type, reason: &[] },
         ];
@@ -342,7 +359,8 @@ proptest! {
         let ecn = ecn.map(|ce| EcnCounts { ce, ..EcnCounts::default() });
         let bytes = bytes_of(|writer| assert!(write_ack(writer, path.map(PathId), &received, 70, ecn, 600)));
         let (frame_type, frame) = first(&bytes).unwrap();
-        prop_assert_eq!(is_multipath(frame_type), path.is_some());
+        prop_assert_eq!(frame.is_multipath(), path.is_some());
+        prop_assert_eq!(frame_type >= 0x3e, path.is_some());
         prop_assert_eq!(written(&frame), bytes);
     }
 }
@@ -369,7 +387,8 @@ fn decode_everything(bytes: &[u8]) {
     let _ = offered_versions(bytes).map(Iterator::count);
     let _ = stateless_reset_token(bytes);
     for role in [Role::Client, Role::Server] {
-        let _ = TransportParameters::decode(bytes, role);
+        let _ = TransportParameters::decode(bytes, role, crate::config::MultipathCodePoints::Both);
+        let _ = super::client_hello::declared(bytes);
     }
     let _ = Reader::new(bytes).prefixed();
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use braid_quic::{Instant, Role};
 
 use super::book::TransferId;
+use super::datagrams::Volley;
 use crate::link::Setting;
 use crate::network::{Attacker, LinkId, Rebinding, Way};
 
@@ -24,6 +25,8 @@ pub(crate) enum Action {
     Transfer(TransferId),
     /// Begins a transfer like this one.
     TransferLike(TransferId),
+    /// One end sends datagrams, perhaps bound to the path of a link.
+    Datagrams(Role, Volley, Option<LinkId>),
     OpenPath(LinkId),
     /// The client moves the path of the first link to the second.
     MigratePath(LinkId, LinkId),

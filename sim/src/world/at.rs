@@ -10,6 +10,7 @@ use braid_quic::Role;
 use super::World;
 use super::agenda::{Action, Anchor};
 use super::book::{Transfer, TransferId};
+use super::datagrams::Volley;
 use crate::link::Setting;
 use crate::network::{Attacker, LinkId, Rebinding, Way};
 
@@ -124,6 +125,16 @@ impl At<'_> {
     /// The client sends `bytes` on a new stream.
     pub fn upload(self, bytes: u64) -> Self {
         self.and_transfer(Transfer::upload(bytes))
+    }
+
+    /// One end sends datagrams, over whatever path.
+    pub fn datagrams(self, by: Role, volley: Volley) -> Self {
+        self.plan(Action::Datagrams(by, volley, None))
+    }
+
+    /// One end sends datagrams that only the path opened last on this link may carry.
+    pub fn datagrams_on(self, by: Role, volley: Volley, link: LinkId) -> Self {
+        self.plan(Action::Datagrams(by, volley, Some(link)))
     }
 
     /// The client opens a new path on a link.

@@ -12,6 +12,7 @@ use braid_quic::{
 };
 
 use super::apps::{ClientApp, ServerApp};
+use super::datagrams::{DatagramLog, Volley};
 use super::ledger::Ledger;
 use super::report::EndReport;
 use super::watch::Watch;
@@ -75,6 +76,7 @@ pub(crate) struct Host {
     /// The last known numbers of the connection and of every path it had.
     stats: ConnectionStats,
     paths: Vec<PathStats>,
+    datagrams: DatagramLog,
 }
 
 impl Host {
@@ -100,6 +102,7 @@ impl Host {
             turns: 0,
             stats: ConnectionStats::default(),
             paths: Vec::new(),
+            datagrams: DatagramLog::default(),
         }
     }
 
@@ -146,6 +149,19 @@ impl Host {
     /// This end's connection, while the endpoint knows it.
     pub(crate) fn connection(&mut self, now: Instant) -> Option<ConnectionGuard<'_>> {
         self.endpoint.connection(self.key?, now)
+    }
+
+    /// Sends datagrams, if there is a connection.
+    pub(crate) fn send_datagrams(&mut self, volley: Volley, on_path: Option<PathId>, now: Instant) {
+        let Self { endpoint, datagrams, key, .. } = self;
+        if let Some(mut connection) = key.and_then(|key| endpoint.connection(key, now)) {
+            datagrams.send(&mut connection, volley, on_path);
+        }
+    }
+
+    /// What became of this end's datagrams and arrived at it.
+    pub(crate) fn datagrams(&self) -> &DatagramLog {
+        &self.datagrams
     }
 
     /// When this end wants to be visited.
@@ -271,6 +287,7 @@ impl Host {
             App::Client(app) => app.on_event(&mut connection, event, ledger, now),
             App::Server(app) => app.on_event(&mut connection, key, event, ledger, now),
         };
+        let outcome = outcome.and_then(|()| self.datagrams.on_event(&mut connection, event));
         if self.manners.forgery { Ok(()) } else { outcome }
     }
 

@@ -9,6 +9,7 @@ mod apps;
 mod at;
 mod book;
 mod content;
+mod datagrams;
 mod flow;
 mod host;
 mod ledger;
@@ -33,6 +34,7 @@ use crate::tls::VirtualClock;
 
 pub use self::at::At;
 pub use self::book::{Transfer, TransferId, TransferReport};
+pub use self::datagrams::{DatagramReport, Volley};
 pub use self::flow::{Competitor, CompetitorId, CompetitorReport};
 pub use self::report::{LinkReport, PathReport, Report};
 pub use self::scenario::Client;
@@ -264,6 +266,16 @@ impl World {
             Action::TransferLike(other) => {
                 let transfer = self.plan_transfer(self.flows[MAIN].ledger.book.transfer(other).clone());
                 self.begin(transfer)?;
+            }
+            Action::Datagrams(by, volley, link) => {
+                let path = match link {
+                    Some(link) => {
+                        Some(self.client_app()?.path_on(link).ok_or("no path was opened on the link")?)
+                    }
+                    None => None,
+                };
+                let ends = self.flows[MAIN].ends.as_mut().ok_or("the world has not started")?;
+                ends.end(by).send_datagrams(volley, path, now);
             }
             Action::OpenPath(link) => {
                 let route = self.network.route(link, Role::Client);

@@ -10,6 +10,7 @@ use braid_quic::{PathStats, Role, RouteId, TransportConfig};
 use super::agenda::{Action, Anchor};
 use super::at::At;
 use super::book::{Transfer, TransferId};
+use super::datagrams::DatagramReport;
 use super::flow::{Competitor, CompetitorId, Ends, Flow};
 use super::host::Manners;
 use super::{MAIN, START, World};
@@ -206,6 +207,17 @@ impl World {
             .iter()
             .find(|stats| stats.id == path)
             .cloned()
+    }
+
+    /// What came of the datagrams of one end.
+    pub fn datagrams(&self, of: Role) -> DatagramReport {
+        let logs =
+            self.flows[MAIN].ends.as_ref().map(|ends| (ends.client.datagrams(), ends.server.datagrams()));
+        match (of, logs) {
+            (_, None) => DatagramReport::default(),
+            (Role::Client, Some((client, server))) => client.report(server),
+            (Role::Server, Some((client, server))) => server.report(client),
+        }
     }
 
     /// What endpoints refused to do, with the time since the start.
