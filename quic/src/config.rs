@@ -79,6 +79,9 @@ pub struct TransportConfig {
     pub idle_timeout: Duration,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
+    /// How long a client waits for an answer on one local address before it tries the next one too, where it was given
+    /// several (RFC 8305 §5 recommends 250 ms).
+    pub race_after: Duration,
     /// Send a PING after this much silence; `None` for never.
     pub keep_alive: Option<Duration>,
     /// Send a PING on each path after this much silence there; `None` for never (MP-302: not recommended unless a
@@ -140,6 +143,7 @@ impl Default for TransportConfig {
         Self {
             idle_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
+            race_after: Duration::from_millis(250),
             keep_alive: None,
             path_keep_alive: None,
             path_idle_timeout: None,

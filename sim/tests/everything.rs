@@ -160,6 +160,8 @@ fn everything(seeds: Range<u64>) {
         }
         any_trouble(&mut world, &links, spare, &mut rng);
         any_stranger(&mut world, &links, &mut rng);
+        // A client with nothing to say cannot tell a server where it is now, unless it says something now and then.
+        world.transport(|transport| transport.keep_alive = Some(secs(3)));
         world.limit(secs(300));
         let report = world.run();
         assert!(report.is_complete(), "{report}");

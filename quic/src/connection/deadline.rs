@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use super::Connection;
+use super::handshake::Handshake;
 use super::lifecycle::Lifecycle;
+use super::race::Race;
 use crate::base::time::Instant;
 use crate::error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 use crate::event::Event;
@@ -140,7 +142,8 @@ impl Connection {
     /// Loss and probe timers of the Initial and Handshake levels.
     fn handshake_deadline(&self) -> Option<Instant> {
         let handshake = self.handshake.as_ref()?;
-        handshake.loss_at().into_iter().chain(self.handshake_probe_at()).min()
+        let race = handshake.race.as_ref().and_then(Race::deadline);
+        handshake.loss_at().into_iter().chain(self.handshake_probe_at()).chain(race).min()
     }
 
     fn handshake_probe_at(&self) -> Option<Instant> {
@@ -155,6 +158,10 @@ impl Connection {
 
     fn on_handshake_deadline(&mut self, turn: &Turn<'_>) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= turn.now);
+        let race = |handshake: &Box<Handshake>| handshake.race.as_ref().and_then(Race::deadline);
+        if due(self.handshake.as_ref().and_then(race)) {
+            self.next_in_race(turn.now);
+        }
         if due(self.handshake.as_ref().and_then(|handshake| handshake.loss_at())) {
             self.on_handshake_loss_timer(turn);
         }
@@ -229,6 +236,11 @@ impl Connection {
         if self.paths.get_mut(id).is_some_and(|path| path.on_silent(turn.now)) {
             self.hand_over(id);
             self.announce(Event::PathSuspect(id));
+            // The others are to show that they work, and where we are now, before they are relied on (MP-303).
+            let other = self.paths.best(Some(id)).and_then(|other| self.paths.get_mut(other)?.running_mut());
+            if let Some(other) = other.filter(|_| self.confirmed) {
+                other.ask_for_ping();
+            }
         }
     }
 

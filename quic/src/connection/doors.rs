@@ -287,14 +287,14 @@ impl Connection {
     }
 
     /// The system refused a datagram of this size, or trains, or everything, on this path.
-    pub(crate) fn on_fate(&mut self, turn: &Turn<'_>, id: PathId, mtu_probe: bool, fate: Fate) {
+    pub(crate) fn on_fate(&mut self, turn: &mut Turn<'_>, id: PathId, mtu_probe: bool, fate: Fate) {
         let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { return };
         match fate {
             Fate::NoSegmentation => running.route.trains.on_refused(turn.now),
             Fate::TooBig if mtu_probe => running.on_mtu_probe_refused(turn.now),
             Fate::TooBig => running.route.on_too_big(turn.now),
-            Fate::Unreachable if self.paths.has_other(id) => self.suspect(turn, id),
-            Fate::Sent | Fate::NoRoom | Fate::Unreachable => {}
+            Fate::Unreachable => self.on_unreachable(turn, id),
+            Fate::Sent | Fate::NoRoom => {}
         }
         self.note_mtu(id);
     }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::race::Race;
 use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::crypto::crypto_stream::CryptoStream;
@@ -48,6 +49,8 @@ pub(super) struct Handshake {
     proven: bool,
     /// The server's Initial was processed: its choice of connection ID stands (RFC 9000 §7.2).
     pub(super) heard: bool,
+    /// The race of routes, at a client that has heard nothing.
+    pub(super) race: Option<Race>,
 }
 
 impl Handshake {
@@ -60,6 +63,7 @@ impl Handshake {
             last_sent_at: None,
             proven: false,
             heard: false,
+            race: None,
         }
     }
 
@@ -138,6 +142,11 @@ impl Handshake {
     /// The probe timeout fired: send what is unacknowledged again, or at least something (RFC 9002 §6.2.4).
     pub(super) fn on_probe_timeout(&mut self) {
         self.timeouts = self.timeouts.saturating_add(1);
+        self.repeat();
+    }
+
+    /// Sends everything unacknowledged again.
+    pub(super) fn repeat(&mut self) {
         let mut any = false;
         for rung in [&mut self.first, &mut self.second] {
             if rung.keys.is_some()

@@ -5,10 +5,13 @@
 
 use super::Connection;
 use super::doors::PathError;
-use crate::base::address::RouteId;
+use super::race::{ROUTES_MAX, Race};
+use crate::base::address::{LocalId, RouteId};
+use crate::base::time::Instant;
 use crate::error::PathErrorCode;
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::path::Path;
 use crate::path::migration::{Failure, Proof};
 use crate::path::route::Route;
 use crate::turn::Turn;
@@ -54,6 +57,103 @@ impl Connection {
             PathErrorCode::PATH_UNSTABLE_OR_POOR
         };
         self.abandon(id, code, turn.now);
+    }
+
+    /// There is another local address to reach the server from.
+    pub(crate) fn add_local(&mut self, turn: &mut Turn<'_>, route: RouteId) {
+        if self.role == Role::Server || self.lifecycle.is_ending() {
+            return;
+        }
+        if self.alternatives.len() < ROUTES_MAX && !self.alternatives.contains(&route) {
+            self.alternatives.push(route);
+        }
+        if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
+            race.add(route);
+        }
+        if let Some(stranded) = self.stranded.take() {
+            let _ = self.migrate_path(turn, stranded, route, true);
+        }
+    }
+
+    /// A local address is gone, and every path over it (MP-160). What they carried goes on elsewhere at once.
+    pub(crate) fn local_gone(&mut self, turn: &mut Turn<'_>, local: LocalId) {
+        if self.lifecycle.is_ending() {
+            return;
+        }
+        self.alternatives.retain(|route| route.local_id() != local);
+        if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
+            if race.remove(local) {
+                self.next_in_race(turn.now);
+            }
+            return;
+        }
+        for id in self.paths.ids() {
+            let Some(path) = self.paths.get_mut(id).filter(|path| !path.stage().is_abandoned()) else {
+                continue;
+            };
+            let Some(running) = path.running_mut() else { continue };
+            if running.route.id().local_id() == local {
+                self.replace_path(turn, id, local);
+            }
+        }
+    }
+
+    /// The interface of path `id` is gone: give the path up if there is another, or move it.
+    fn replace_path(&mut self, turn: &mut Turn<'_>, id: PathId, gone: LocalId) {
+        let elsewhere = |path: &Path| {
+            let local = path.running().map(|running| running.route.id().local_id());
+            path.id() != id && path.stage().is_usable() && local != Some(gone)
+        };
+        if self.paths.is_multipath() && self.paths.iter().any(elsewhere) {
+            self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, turn.now);
+            return;
+        }
+        let mut others = self.alternatives.clone().into_iter();
+        if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
+            return;
+        }
+        self.stranded = Some(id);
+        self.suspect(turn, id);
+    }
+
+    /// The next route of the race carries the first packets too.
+    pub(super) fn next_in_race(&mut self, now: Instant) {
+        let Some(handshake) = &mut self.handshake else { return };
+        let Some(race) = &mut handshake.race else { return };
+        let route = race.advance(now);
+        handshake.repeat();
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
+            running.route.redirect(route, 0);
+        }
+    }
+
+    /// The server was heard: the route on which it was stays.
+    pub(super) fn end_race(&mut self, heard_on: RouteId) {
+        let Some(handshake) = &mut self.handshake else { return };
+        handshake.race = None;
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
+            && !running.route.recognises(&heard_on)
+        {
+            running.route.redirect(heard_on, 0);
+        }
+        self.handshake_remote = heard_on.remote();
+    }
+
+    /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160).
+    pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
+        if self
+            .handshake
+            .as_ref()
+            .is_some_and(|handshake| handshake.race.as_ref().is_some_and(Race::has_others))
+        {
+            self.next_in_race(turn.now);
+        } else if self.paths.has_other(id) {
+            self.suspect(turn, id);
+        } else if let Some(&other) = self.alternatives.first()
+            && !self.paths.get(id).is_some_and(Path::is_moving)
+        {
+            let _ = self.migrate_path(turn, id, other, false);
+        }
     }
 
     /// Moves a path to another route of ours once that is proven to work (RFC 9000 §9.2), or at once if the path's own

@@ -18,6 +18,7 @@ mod lifecycle;
 mod migration;
 #[cfg(test)]
 mod mtu_tests;
+mod race;
 mod receive;
 mod settle;
 mod shake;
@@ -33,6 +34,7 @@ use crate::config::{ClientConfig, MultipathCodePoints, PathOptions, TransportCon
 use crate::connection::agreed::Agreed;
 use crate::connection::handshake::Handshake;
 use crate::connection::lifecycle::Lifecycle;
+use crate::connection::race::Race;
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::keyring::KeyRing;
 use crate::crypto::tls::{Params, ServerTls, Tls, TlsConfigError};
@@ -94,6 +96,10 @@ pub(crate) struct Connection {
     pathless_since: Option<Instant>,
     /// The peer's address during the handshake.
     handshake_remote: std::net::SocketAddr,
+    /// Other routes of ours that could carry a path, where its own goes.
+    alternatives: Vec<RouteId>,
+    /// The local interface of this path is gone, and nothing could replace it.
+    stranded: Option<PathId>,
     /// The source that the server's first packet named, at a client.
     peer_scid: Option<Cid>,
     /// The largest datagram that the peer takes.
@@ -119,11 +125,12 @@ struct Scratch {
 }
 
 impl Connection {
-    /// A client's connection over `route`; its first packet waits for `transmit`.
+    /// A client's connection over `route`, or over one of `others` if that answers first; its first packet waits for
+    /// `transmit`.
     pub(crate) fn client(
         config: ClientConfig,
         server_name: rustls_pki_types::ServerName<'static>,
-        route: RouteId,
+        (route, others): (RouteId, &[RouteId]),
         turn: &mut Turn<'_>,
     ) -> Result<Self, TlsConfigError> {
         let original = Cid::new(&turn.rng.array::<{ crate::cid::CID_LEN }>()).unwrap_or(Cid::EMPTY);
@@ -137,6 +144,10 @@ impl Connection {
         let path = this.paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
         path.local.adopt(scid, token);
         path.remote.adopt(original);
+        if let Some(handshake) = &mut this.handshake {
+            handshake.race = Some(Race::new(route, this.config.race_after, turn.now));
+        }
+        others.iter().for_each(|other| this.add_local(turn, *other));
         this.pump_tls(turn).map_err(|_| TlsConfigError::NoInitialSuite)?;
         Ok(this)
     }
@@ -213,6 +224,8 @@ impl Connection {
             original,
             pathless_since: None,
             handshake_remote: route.remote(),
+            alternatives: Vec::new(),
+            stranded: None,
             peer_scid: None,
             peer_datagram_max: UDP_PAYLOAD_MAX,
             scratch: Scratch::default(),

@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::frames::Place;
-use super::handshake::Rung;
+use super::handshake::{Handshake, Rung};
 use crate::base::address::{Ecn, RouteId};
 use crate::cid::CID_LEN;
 use crate::config::PathOptions;
@@ -90,9 +90,9 @@ impl Connection {
                     return;
                 }
                 let (packet, tail) = rest.split_at_mut(head.packet_len);
-                // Addresses do not change during the handshake (RFC 9000 §9).
-                let stays = from.origin == Origin::Present;
-                let verdict = if stays { self.receive_long(turn, packet, &head, from, ecn) } else { DROPPED };
+                // Addresses do not change during the handshake (RFC 9000 §9), but clients may race for one.
+                let late = from.origin != Origin::Present && self.confirmed;
+                let verdict = if late { DROPPED } else { self.receive_long(turn, packet, &head, from, ecn) };
                 (packet, tail, verdict)
             } else {
                 let (packet, tail) = rest.split_at_mut(rest.len());
@@ -116,11 +116,16 @@ impl Connection {
         // A client's address may change, a server's may not (RFC 9000 §9).
         let may_move = self.role == Role::Server && self.confirmed;
         let may_open = self.role == Role::Server && self.paths.is_multipath();
+        let races = |handshake: &Box<Handshake>| handshake.race.as_ref().is_some_and(|race| race.has(route));
+        let races = self.handshake.as_ref().is_some_and(races);
+        let shaking = self.role == Role::Server && self.lifecycle.is_handshaking();
         let path = self.paths.get_mut(path)?;
         let abandoned = path.stage().is_abandoned();
         match path.running_mut() {
             Some(running) => {
-                Some(running.on_datagram(route, size)).filter(|it| may_move || *it != Origin::Unknown)
+                // Until the client is proven to be somewhere its first packets may come from several places.
+                let may_come = may_move || races || shaking && !running.route.is_validated();
+                Some(running.on_datagram(route, size)).filter(|it| may_come || *it != Origin::Unknown)
             }
             None => (may_open && !abandoned).then_some(Origin::Present),
         }
@@ -144,9 +149,13 @@ impl Connection {
         if self.role == Role::Client && !handshake.heard {
             handshake.heard = true;
             self.peer_scid = Some(head.scid);
+            self.end_race(from.route);
             if let Some(path) = self.paths.get_mut(PathId::ZERO) {
                 path.remote.adopt(head.scid);
             }
+        }
+        if self.role == Role::Server && from.origin == Origin::Unknown {
+            self.on_client_elsewhere(from);
         }
         if self.role == Role::Server && head.level == Level::Handshake {
             self.on_client_proven();
@@ -251,6 +260,18 @@ impl Connection {
             path.on_packet(turn.now);
         }
         self.idle.on_received(turn.now);
+    }
+
+    /// A client that nobody has proven to be anywhere sent from another address: it races, and hears us there perhaps.
+    fn on_client_elsewhere(&mut self, from: &From) {
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
+            && !running.route.is_validated()
+        {
+            running.route.redirect(from.route, from.size);
+            if let Some(handshake) = &mut self.handshake {
+                handshake.repeat(); // what went to the other address may be lost
+            }
+        }
     }
 
     /// The client sent a Handshake packet, so it received ours: it is at its address (RFC 9000 §8.1).

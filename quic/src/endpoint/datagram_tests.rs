@@ -200,8 +200,8 @@ fn sizes_follow_the_paths_and_what_no_path_carries_any_more_is_dropped() {
     let narrow = |pair: &mut Pair, id| {
         let Pair { client, now, .. } = pair;
         let Endpoint { entries, cids, rng, .. } = client;
-        let turn = Turn { now: *now, slot: slot as u32, cids, rng };
-        entries[slot].connection.on_fate(&turn, id, false, Fate::TooBig);
+        let mut turn = Turn { now: *now, slot: slot as u32, cids, rng };
+        entries[slot].connection.on_fate(&mut turn, id, false, Fate::TooBig);
     };
     narrow(&mut pair, small);
     let max_on = |pair: &mut Pair, id| pair.client().datagram_max_on(PathId(id));

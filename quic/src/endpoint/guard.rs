@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rustls_pki_types::CertificateDer;
 
 use super::{ConnectionKey, Endpoint};
-use crate::base::address::RouteId;
+use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::config::PathOptions;
 use crate::congestion::CongestionKind;
@@ -279,6 +279,17 @@ impl<'a> ConnectionGuard<'a> {
     /// When there is no such path, the peer forbids it or lent no connection ID for it.
     pub fn migrate_path(&mut self, path: PathId, route: RouteId) -> Result<(), PathError> {
         self.with_turn(|connection, turn| connection.migrate_path(turn, path, route, false))
+    }
+
+    /// Tells of another local address from which the server can be reached. It joins the race of a handshake that nobody
+    /// has answered, and paths move there when their own local address goes and no other path is left. It opens no path.
+    pub fn add_local(&mut self, route: RouteId) {
+        self.with_turn(|connection, turn| connection.add_local(turn, route));
+    }
+
+    /// Tells that a local interface or socket is gone, to this connection only (`Endpoint::local_gone` tells all).
+    pub fn local_gone(&mut self, local: LocalId) {
+        self.with_turn(|connection, turn| connection.local_gone(turn, local));
     }
 
     /// Gives a path up; what it carried goes on elsewhere.

@@ -97,8 +97,10 @@ fn every_path_is_opened_once_and_ends_once_with_nothing_after() {
 
 fn names(event: &Event, path: PathId) -> bool {
     match event {
-        Event::PathOpened(id) | Event::PathValidated(id) | Event::PathSuspect(id) => *id == path,
-        Event::PathAbandoned { path: id, .. } => *id == path,
+        Event::PathOpened(id)
+        | Event::PathValidated(id)
+        | Event::PathSuspect(id)
+        | Event::PathAbandoned { path: id, .. } => *id == path,
         Event::PathClosed { stats } => stats.id == path,
         _ => false,
     }

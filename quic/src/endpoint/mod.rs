@@ -12,6 +12,8 @@ mod hook;
 #[cfg(test)]
 mod life_tests;
 #[cfg(test)]
+mod local_tests;
+#[cfg(test)]
 mod migration_tests;
 mod orphan;
 #[cfg(test)]
@@ -27,7 +29,7 @@ use std::collections::VecDeque;
 use rustls_pki_types::ServerName;
 use slab::Slab;
 
-use crate::base::address::RouteId;
+use crate::base::address::{LocalId, RouteId};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::cid::CidTable;
@@ -168,13 +170,29 @@ impl Endpoint {
         route: RouteId,
         now: Instant,
     ) -> Result<ConnectionKey, ConnectError> {
+        self.connect_over(config, server_name, (route, &[]), now)
+    }
+
+    /// The same over the first of several routes that answers. The first one begins; each of the others joins after
+    /// `TransportConfig::race_after`. All are known to the connection afterwards, as if `add_local` had named them; at
+    /// most 16 are.
+    ///
+    /// # Errors
+    /// When the limit on connections is reached or TLS refuses the configuration.
+    pub fn connect_over(
+        &mut self,
+        config: ClientConfig,
+        server_name: ServerName<'static>,
+        routes: (RouteId, &[RouteId]),
+        now: Instant,
+    ) -> Result<ConnectionKey, ConnectError> {
         if self.entries.len() >= self.config.connections_max {
             return Err(ConnectError::TooMany);
         }
         let slot = self.entries.vacant_key() as u32;
         let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
         let connection =
-            Connection::client(config, server_name, route, &mut turn).map_err(ConnectError::Tls)?;
+            Connection::client(config, server_name, routes, &mut turn).map_err(ConnectError::Tls)?;
         Ok(self.insert(connection, false))
     }
 
@@ -269,8 +287,21 @@ impl Endpoint {
         };
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
         if entry.generation & transmit::GENERATION_MASK == generation {
-            let turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
-            entry.connection.on_fate(&turn, path, mtu_probe, fate);
+            let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
+            entry.connection.on_fate(&mut turn, path, mtu_probe, fate);
+            self.mark(slot);
+        }
+    }
+
+    /// A local interface or socket is gone: paths over it are abandoned, or moved to another local address that the
+    /// connection knows, at once.
+    pub fn local_gone(&mut self, local: LocalId, now: Instant) {
+        self.begin_turn(now);
+        let slots: Vec<u32> = self.entries.iter().map(|(slot, _)| slot as u32).collect();
+        for slot in slots {
+            let entry = &mut self.entries[slot as usize];
+            let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
+            entry.connection.local_gone(&mut turn, local);
             self.mark(slot);
         }
     }

@@ -46,6 +46,8 @@ pub(super) struct Pair {
     pub(super) copies_from: Option<SocketAddr>,
     /// Addresses of the client where nothing of the server's arrives.
     pub(super) deaf: HashSet<SocketAddr>,
+    /// Sockets of the client from which nothing gets away.
+    pub(super) mute: HashSet<LocalId>,
     /// Datagrams that the server sent, by destination.
     pub(super) sent_to: HashMap<SocketAddr, usize>,
 }
@@ -62,6 +64,11 @@ pub(super) fn route(client_port: u16) -> RouteId {
 
 impl Pair {
     pub(super) fn new(transport: TransportConfig) -> Self {
+        Self::over(transport, &[])
+    }
+
+    /// The client has other routes for the handshake than its first.
+    pub(super) fn over(transport: TransportConfig, others: &[RouteId]) -> Self {
         let transport = Arc::new(transport);
         let mut config = EndpointConfig::new([1; 16], [2; 32]);
         config.transport = Arc::clone(&transport);
@@ -70,7 +77,8 @@ impl Pair {
         let server = Endpoint::new(config, [4; 32]);
         let now = Instant::from_nanos(1_000_000_000);
         let client_config = ClientConfig { tls: client_tls(), transport };
-        let key = client.connect(client_config, "localhost".try_into().unwrap(), route(1000), now).unwrap();
+        let name = "localhost".try_into().unwrap();
+        let key = client.connect_over(client_config, name, (route(1000), others), now).unwrap();
         Self {
             client,
             server,
@@ -81,6 +89,7 @@ impl Pair {
             outer: HashMap::new(),
             copies_from: None,
             deaf: HashSet::new(),
+            mute: HashSet::new(),
             sent_to: HashMap::new(),
         }
     }
@@ -103,6 +112,9 @@ impl Pair {
         self.now += Duration::from_millis(1);
         let mut moved = !wire.sent.is_empty();
         for (train, mut bytes) in wire.sent {
+            if self.mute.contains(&train.local_id) {
+                continue;
+            }
             if let Some(thief) = self.copies_from.filter(|_| train.local_id == LocalId(0)) {
                 let route = RouteId::new(LocalId(0), train.remote, thief);
                 self.server.receive(received(&mut bytes.clone(), &train, route), self.now);

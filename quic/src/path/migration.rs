@@ -181,6 +181,11 @@ impl Path {
         self.running()?.errand(now)
     }
 
+    /// Is another route being tried out, or the present one not proven?
+    pub(crate) fn is_moving(&self) -> bool {
+        self.running().is_some_and(|it| it.detours.candidate.is_some() || it.route.is_challenged())
+    }
+
     /// The connection ID that a datagram carries: another one for each address, as far as there are some (RFC 9000
     /// §9.5, MP-067).
     pub(crate) fn cid_via(&self, via: Via) -> Option<Cid> {

@@ -114,6 +114,14 @@ impl Route {
         self.episode = None;
     }
 
+    /// The addresses change before anything is proven: during the handshake, before the first answer.
+    pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
+        debug_assert!(self.face.challenge.is_none());
+        self.face.id = id;
+        self.face.received_bytes = received as u64;
+        self.face.unproven_sent_bytes = 0;
+    }
+
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
     pub(crate) fn recognises(&mut self, id: &RouteId) -> bool {
         let same = self.face.id.matches(id);

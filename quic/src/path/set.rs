@@ -167,12 +167,18 @@ impl Paths {
         self.list.iter().any(|path| path.id() != id && path.stage().is_usable())
     }
 
-    /// Was nothing heard on `id` since it became suspect, although something was on another usable path?
+    /// Was nothing heard on `id` since it became suspect, although something is on another path, which itself became
+    /// suspect meanwhile?
     pub(crate) fn is_outlived(&self, id: PathId, suspect_since: Instant) -> bool {
-        let heard = |path: &Path| path.running().map(|running| running.upkeep.heard_at());
-        let silent = self.get(id).and_then(heard).is_some_and(|at| at < suspect_since);
-        let others = self.list.iter().filter(|path| path.id() != id && path.stage().is_usable());
-        silent && others.filter_map(heard).any(|at| at > suspect_since)
+        let heard_since = |path: &Path, since: Instant| {
+            path.running().is_some_and(|running| running.upkeep.heard_at() > since)
+        };
+        let outlives = |path: &Path| match *path.stage() {
+            Stage::Suspect { since } => heard_since(path, since.max(suspect_since)),
+            _ => false,
+        };
+        let silent = self.get(id).is_some_and(|path| !heard_since(path, suspect_since));
+        silent && self.list.iter().any(|path| path.id() != id && outlives(path))
     }
 
     /// The best path for what may go anywhere and must arrive.
@@ -399,10 +405,9 @@ impl Paths {
             || self.list.iter().any(|path| {
                 path.abandon_to_send().is_some()
                     || !path.stage().is_abandoned()
-                        && (path.wants_blocked()
-                            || path.local.wants()
+                        && (path.local.wants()
                             || path.remote.wants()
-                            || path.status.wants())
+                            || self.multipath && (path.wants_blocked() || path.status.wants()))
             })
     }
 
@@ -434,10 +439,10 @@ impl Paths {
             if !path.stage().is_abandoned() {
                 path.local.write(w, receipts, id, plain);
                 path.remote.write(w, receipts, id, plain);
-                if path.wants_blocked() {
+                if !plain && path.wants_blocked() {
                     path.write_blocked(w, receipts);
                 }
-                if path.status.wants() {
+                if !plain && path.status.wants() {
                     path.status.write(w, receipts, id);
                 }
             }

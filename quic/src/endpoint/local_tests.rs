@@ -1,0 +1,153 @@
+//! Local addresses that do not work, go, or come: the handshake's race, and what becomes of paths.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::pair::{Pair, route};
+use super::*;
+use crate::base::address::LocalId;
+use crate::config::{PathOptions, TransportConfig};
+use crate::datagram::Fate;
+use crate::error::PathErrorCode;
+use crate::id::{Direction, PathId};
+use crate::stats::PathStage;
+
+const ZERO: PathId = PathId::ZERO;
+
+fn racing(change: impl FnOnce(&mut TransportConfig)) -> Pair {
+    let mut transport = TransportConfig::default();
+    change(&mut transport);
+    Pair::over(transport, &[route(1001), route(1002)])
+}
+
+/// Steps until the client's handshake is confirmed; how long that took.
+fn confirmation(pair: &mut Pair) -> Duration {
+    let from = pair.now;
+    for _ in 0..5000 {
+        if pair.saw(&Event::Confirmed) {
+            return pair.now.since(from);
+        }
+        pair.step();
+    }
+    panic!("not confirmed: {:?}", pair.events);
+}
+
+fn local(pair: &mut Pair) -> LocalId {
+    pair.client().path_stats(ZERO).unwrap().route.local_id()
+}
+
+#[test]
+fn a_handshake_whose_first_way_is_dead_takes_the_next_one_after_a_quarter_of_a_second() {
+    let mut pair = racing(|_| {});
+    pair.mute.insert(LocalId(0));
+    let took = confirmation(&mut pair);
+    assert!((250..350).contains(&took.as_millis()), "{took:?}");
+    assert_eq!(local(&mut pair), LocalId(1));
+}
+
+#[test]
+fn a_way_on_which_nothing_comes_back_is_as_good_as_dead() {
+    let mut pair = racing(|_| {});
+    pair.deaf.insert("127.0.0.1:1000".parse().unwrap());
+    let took = confirmation(&mut pair);
+    assert!(took < Duration::from_millis(400), "{took:?}");
+    assert_eq!(local(&mut pair), LocalId(1));
+    assert_eq!(pair.server.connections().count(), 1, "it is one connection");
+}
+
+#[test]
+fn where_the_first_way_works_nothing_else_is_tried() {
+    let mut pair = racing(|_| {});
+    confirmation(&mut pair);
+    assert_eq!(local(&mut pair), LocalId(0));
+    pair.settle();
+    assert_eq!(pair.sent_to.len(), 1, "{:?}", pair.sent_to);
+}
+
+#[test]
+fn an_error_of_the_system_begins_the_next_turn_at_once() {
+    let mut pair = racing(|_| {});
+    let mut wire = super::pair::Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
+    let took = confirmation(&mut pair);
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    assert_eq!(local(&mut pair), LocalId(1));
+}
+
+#[test]
+fn an_interface_that_goes_during_the_handshake_is_left_at_once() {
+    let mut pair = racing(|_| {});
+    pair.mute.insert(LocalId(0));
+    pair.step();
+    pair.client.local_gone(LocalId(0), pair.now);
+    assert!(confirmation(&mut pair) < Duration::from_millis(50));
+}
+
+#[test]
+fn paths_over_an_interface_that_goes_are_abandoned_and_their_data_goes_on_elsewhere() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let second = pair.client().open_path_with(route(1001), &PathOptions::default()).unwrap();
+    pair.settle();
+    let mut client = pair.client();
+    let stream = client.open_stream(Direction::Bidirectional).unwrap();
+    client.write(stream, [Bytes::from(vec![7; 100_000])]).unwrap();
+    client.finish(stream).unwrap();
+    drop(client);
+    pair.step();
+    pair.mute.insert(LocalId(0));
+    pair.deaf.insert("127.0.0.1:1000".parse().unwrap());
+    pair.client.local_gone(LocalId(0), pair.now);
+    let gone_at = pair.now;
+    let mut arrived = 0;
+    while arrived < 100_000 {
+        pair.step();
+        arrived += pair.read_at_server(stream).0.len();
+        assert!(pair.now.since(gone_at) < Duration::from_millis(100), "{arrived} bytes");
+    }
+    let code = PathErrorCode::PATH_UNSTABLE_OR_POOR;
+    assert!(pair.saw(&Event::PathAbandoned { path: ZERO, code, by_peer: false }));
+    assert!(pair.server_saw(&Event::PathAbandoned { path: ZERO, code, by_peer: true }), "without a timeout");
+    assert_eq!(pair.client().path_stats(second).unwrap().stage, PathStage::Open);
+}
+
+#[test]
+fn the_last_path_moves_to_an_interface_that_is_there_or_comes() {
+    for known_before in [true, false] {
+        let mut pair = Pair::new(TransportConfig { max_paths: 1, ..TransportConfig::default() });
+        pair.settle();
+        if known_before {
+            pair.client().add_local(route(1003));
+        }
+        pair.mute.insert(LocalId(0));
+        pair.client.local_gone(LocalId(0), pair.now);
+        pair.step();
+        if !known_before {
+            assert!(!pair.saw(&Event::PathMigrated(ZERO)));
+            pair.client().add_local(route(1003));
+        }
+        pair.settle();
+        assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?}", pair.server_events);
+        assert_eq!(local(&mut pair), LocalId(3));
+    }
+}
+
+#[test]
+fn a_lone_path_that_the_system_calls_unreachable_tries_another_address() {
+    let mut pair = racing(|transport| transport.max_paths = 1);
+    confirmation(&mut pair);
+    pair.settle();
+    let mut client = pair.client();
+    let stream = client.open_stream(Direction::Bidirectional).unwrap();
+    client.write(stream, [Bytes::from_static(b"hello")]).unwrap();
+    drop(client);
+    let mut wire = super::pair::Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    pair.mute.insert(LocalId(0));
+    pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
+    pair.settle();
+    assert!(pair.saw(&Event::PathMigrated(ZERO)));
+    assert_ne!(local(&mut pair), LocalId(0));
+}
