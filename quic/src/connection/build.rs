@@ -30,12 +30,10 @@ use crate::wire::receipt::{Receipt, ReceiptKind};
 /// What goes into a 1-RTT packet.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
-    /// `follower`: there is a packet before it in its train.
+    /// `bound`: of datagrams that are bound to the path, and nothing that could go elsewhere. `follower`: there is a packet
+    /// before it in its train.
     Train {
-        follower: bool,
-    },
-    /// Datagrams that are bound to the path; `follower` likewise.
-    Datagrams {
+        bound: bool,
         follower: bool,
     },
     Frames,
@@ -67,17 +65,9 @@ impl Load {
         self.via() != Via::Present
     }
 
-    /// The same behind other packets of its train, or at the head of it.
-    fn in_train(self, follower: bool) -> Self {
-        match self {
-            Self::Datagrams { .. } => Self::Datagrams { follower },
-            _ => Self::Train { follower },
-        }
-    }
-
     fn carriage(self) -> Carriage {
         match self {
-            Self::Train { follower: true } | Self::Datagrams { follower: true } => Carriage::Follower,
+            Self::Train { follower: true, .. } => Carriage::Follower,
             Self::MtuProbe => Carriage::MtuProbe,
             _ => Carriage::Leader,
         }
@@ -120,7 +110,7 @@ impl Connection {
         &mut self,
         turn: &mut Turn<'_>,
         id: PathId,
-        load: Load,
+        bound: bool,
         buffer: &mut [u8],
         packets_max: usize,
     ) -> Option<Transmission> {
@@ -134,14 +124,16 @@ impl Connection {
         let mut filled = Filled::default();
         while filled.bytes + size <= limit && filled.packets < most {
             let room = &mut buffer[filled.bytes..filled.bytes + size];
-            let load = load.in_train(filled.packets > 0);
+            let load = Load::Train { bound, follower: filled.packets > 0 };
             let Some(written) = self.write_short(turn, id, load, 0, room) else { break };
             filled.add(&written);
-            let datagrams = self.has_datagrams(id, matches!(load, Load::Datagrams { .. }), turn.now);
+            let datagrams = self.has_datagrams(id, bound, turn.now);
             if datagrams && filled.packets == 1 {
                 size = written.bytes; // datagrams of one length make a train, whatever the length
             }
-            if written.bytes < size || !(datagrams || self.wants_train(load)) {
+            let pending = self.streams.pending();
+            let streams = !bound && pending.repair_bytes + pending.fresh_bytes > 0;
+            if written.bytes < size || !(datagrams || streams) {
                 break;
             }
         }
@@ -155,12 +147,6 @@ impl Connection {
             "only probes and acknowledgements may overdraw the window"
         );
         sent
-    }
-
-    /// Has a train more stream data to carry?
-    fn wants_train(&self, load: Load) -> bool {
-        let pending = self.streams.pending();
-        matches!(load, Load::Train { .. }) && pending.repair_bytes + pending.fresh_bytes > 0
     }
 
     /// Frames that are no stream data, one datagram of them.
@@ -407,12 +393,12 @@ impl Connection {
     ) -> (bool, SmallVec<[PathId; 2]>) {
         let mut abandoned = SmallVec::new();
         let mut ping = false;
-        let place = match load {
-            Load::Train { .. } | Load::Datagrams { .. } => self.datagrams.place(),
-            _ => Place::BeforeStreams,
-        };
-        if place == Place::First {
-            self.write_datagrams(id, matches!(load, Load::Datagrams { .. }), turn.now, w);
+        let mut place = Place::BeforeStreams;
+        if let Load::Train { bound, .. } = load {
+            place = self.datagrams.place();
+            if place == Place::First {
+                self.write_datagrams(id, bound, turn.now, w);
+            }
         }
         if matches!(load, Load::Close) {
             self.write_farewell(w);
@@ -439,20 +425,16 @@ impl Connection {
             Load::Frames => {
                 ping |= self.write_control(id, w, &mut abandoned);
             }
-            Load::Train { .. } => {
+            Load::Train { bound, .. } => {
                 ping |= self.write_control(id, w, &mut abandoned);
                 if place == Place::BeforeStreams {
-                    self.write_datagrams(id, false, turn.now, w);
+                    self.write_datagrams(id, bound, turn.now, w);
                 }
-                self.write_stream_data(id, w);
+                if !bound {
+                    self.write_stream_data(id, w);
+                }
                 if place == Place::AfterStreams {
-                    self.write_datagrams(id, false, turn.now, w);
-                }
-            }
-            Load::Datagrams { .. } => {
-                ping |= self.write_control(id, w, &mut abandoned);
-                if place != Place::First {
-                    self.write_datagrams(id, true, turn.now, w);
+                    self.write_datagrams(id, bound, turn.now, w);
                 }
             }
             Load::Probe => {

@@ -7,7 +7,6 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Connection;
-use super::build::Load;
 use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
@@ -106,12 +105,8 @@ impl Connection {
                 Purpose::Validation(path, via) => self.build_validation(turn, path, via, buffer),
                 Purpose::Probe(path) => self.build_probe(turn, path, buffer),
                 Purpose::MtuProbe(path) => self.build_mtu_probe(turn, path, buffer),
-                Purpose::Datagrams(path) => {
-                    self.build_train(turn, path, Load::Datagrams { follower: false }, buffer, packets_max)
-                }
-                Purpose::Train(path) => {
-                    self.build_train(turn, path, Load::Train { follower: false }, buffer, packets_max)
-                }
+                Purpose::Datagrams(path) => self.build_train(turn, path, true, buffer, packets_max),
+                Purpose::Train(path) => self.build_train(turn, path, false, buffer, packets_max),
                 Purpose::Frames(path) => self.build_frames(turn, path, buffer),
                 Purpose::Ack(path) => self.build_ack(turn, path, buffer),
             };

@@ -12,6 +12,7 @@ pub(crate) mod cursor;
 pub(crate) mod frame;
 pub(crate) mod frame_ack;
 pub(crate) mod frame_path;
+pub(crate) mod frame_read;
 pub(crate) mod header;
 pub(crate) mod header_write;
 pub(crate) mod packet;
