@@ -4,6 +4,7 @@
 //! no sense. All that is simulated is the library's.
 
 mod options;
+mod scenario;
 mod sweep;
 mod table;
 mod units;
@@ -12,12 +13,14 @@ mod wsp;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use self::options::{Command, CommandLine, DesignArgs, Output, SweepArgs};
+use self::options::{Command, CommandLine, DesignArgs, Output, RunArgs, SweepArgs};
+use self::scenario::Instead;
 use self::sweep::row::Settings;
 
 /// Something did not complete.
@@ -36,10 +39,22 @@ pub(crate) fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match line.command {
+        Command::Run(args) => run(&args),
         Command::Sweep(args) => sweep(&args),
         Command::Design(args) => design(&args),
     };
     outcome.unwrap_or_else(|sentence| fail(USAGE, &sentence))
+}
+
+fn run(args: &RunArgs) -> Result<ExitCode, String> {
+    let RunArgs { scenario: path, seed, scheduler, congestion, output } = args;
+    let instead = Instead { seed: *seed, scheduler: scheduler.clone(), congestion: congestion.clone() };
+    let scenario = scenario::read(&contents(path)?, instead).map_err(within(path))?;
+    let sink = Sink::open(output)?;
+    Ok(match scenario.run() {
+        Ok(outcome) => judged(sink.show(|| outcome.to_text(), || outcome.to_json()), outcome.failure()),
+        Err(broken) => fail(FAILED, &broken),
+    })
 }
 
 fn sweep(args: &SweepArgs) -> Result<ExitCode, String> {
@@ -60,6 +75,15 @@ fn sweep(args: &SweepArgs) -> Result<ExitCode, String> {
 
 fn design(args: &DesignArgs) -> Result<ExitCode, String> {
     wsp::design(args.class, args.pairs, args.seed).map(|text| print(&text))
+}
+
+/// Does what may panic: a rule that breaks ends a world so. That must not end a sweep, nor go unnoticed.
+fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        format!("broke a rule: {}", text.unwrap_or_default())
+    })
 }
 
 /// Success only if everything was written and nothing failed; failures are told one by one.

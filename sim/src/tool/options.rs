@@ -30,6 +30,8 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run a scenario: paths, what happens to them, and what is transferred.
+    Run(RunArgs),
     /// Download over many pairs of paths, over both and over each alone, and tell what the second path was worth.
     Sweep(SweepArgs),
     /// Print a design for `sweep`: pairs of paths that fill their space evenly.

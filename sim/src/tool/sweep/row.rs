@@ -3,7 +3,6 @@
 //! Owns how a line of the design becomes links, and what a run that does not complete is called. Compares nothing
 //! (`benefit` and `mod` do).
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use braid_quic::TransportConfig;
@@ -12,6 +11,7 @@ use braid_quic::schedule::SchedulerKind;
 use braid_sim::{Link, Rate, World, bps, first_byte_at, fluid_time, us};
 
 use super::design::{Pair, Path};
+use crate::tool::guarded;
 
 /// A round trip of zero stands for no added delay; an emulated network still takes about this long.
 const RTT_MIN: Duration = us(200);
@@ -67,12 +67,7 @@ pub(crate) type Outcome = Result<Duration, String>;
 
 /// Simulates one download.
 pub(crate) fn run(pair: &Pair, which: Use, seed: u64, settings: &Settings) -> Outcome {
-    // A rule that breaks ends a world with a panic; it must not end the sweep, nor go unnoticed.
-    catch_unwind(AssertUnwindSafe(|| simulate(pair, which, seed, settings))).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Err(format!("broke a rule: {}", text.unwrap_or_default()))
-    })
+    guarded(|| simulate(pair, which, seed, settings))?
 }
 
 fn simulate(pair: &Pair, which: Use, seed: u64, settings: &Settings) -> Outcome {
