@@ -68,6 +68,12 @@ fn a_row_for_each_line_in_its_order_with_times_benefit_and_bound() {
         assert!((number("eben") - (multipath - best) / divisor).abs() < 1e-9, "{row}");
         assert_eq!(row["failures"].as_array().map(Vec::len), Some(0), "{row}");
     }
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    for key in
+        [&report, &rows[0], &report["eben"]].into_iter().flat_map(|table| table.as_object().unwrap().keys())
+    {
+        assert!(readme.contains(&format!("`{key}`")), "{key} is not explained");
+    }
     let times = |row: usize| (rows[row]["t0_s"].clone(), rows[row]["t1_s"].clone());
     assert_eq!(times(0), (times(1).1, times(1).0), "a path alone does not care who was first");
     let above = rows.iter().filter(|row| row["eben"].as_f64() > Some(0.0)).count();

@@ -192,6 +192,8 @@ impl Built {
                 Action::Rebind => when.rebind(link),
                 Action::Open => when.open(link),
                 Action::Abandon => when.abandon(Role::Client, link),
+                Action::Backup => advise(when, link, true),
+                Action::Available => advise(when, link, false),
             };
         }
         Ok(())
@@ -266,6 +268,11 @@ impl Built {
             _ => Err("a transfer has one of `at`, `after` and `after-ready`".to_owned()),
         }
     }
+}
+
+/// Both ends advise each other on a path.
+fn advise(when: At<'_>, link: LinkId, backup: bool) -> At<'_> {
+    [Role::Client, Role::Server].into_iter().fold(when, |when, by| when.set_backup(by, link, backup))
 }
 
 /// From when a time counts.

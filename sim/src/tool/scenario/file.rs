@@ -227,6 +227,10 @@ pub(crate) enum Action {
     Open,
     /// The client gives the path up.
     Abandon,
+    /// Each end advises the other to use it only when no other path works.
+    Backup,
+    /// Each end takes that back.
+    Available,
 }
 
 /// Another connection that shares a bottleneck.

@@ -228,6 +228,10 @@ fn every_event_does_what_it_says() {
     assert_eq!(cut(&event("do = 'cut-down'")), (false, true));
     assert!(event("do = 'unreachable'").paths[1].bytes < calm.paths[1].bytes);
     assert!(event("do = 'abandon'").paths[1].bytes < calm.paths[1].bytes);
+    let reserved = event("do = 'backup'");
+    assert!(reserved.paths[1].bytes < calm.paths[1].bytes / 2, "{reserved:?}");
+    let freed = "do = 'backup'\n[[event]]\npath = 'far'\nafter-ready = '400ms'\ndo = 'available'";
+    assert!(event(freed).paths[1].bytes > reserved.paths[1].bytes + 100_000);
     assert!(event("loss = '10%'").paths[1].down.lost > 10);
     assert_eq!(event("loss = '10%'\nup = { loss = 0 }").paths[1].up.lost, 0);
     assert!(event("rate = '100kbps'").completed_s > calm.completed_s);
