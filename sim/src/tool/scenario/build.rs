@@ -79,13 +79,13 @@ impl Built {
         let window_max = positive(&scenario.receive_window, "receive-window")?;
         let window_first = positive(&scenario.first_window, "first-window")?;
         let send_buffer = positive(&scenario.send_buffer, "send-buffer")?;
-        if let Some(size) =
-            scenario.datagram_size.as_ref().filter(|size| !DATAGRAM_SIZES.contains(size.get_ref()))
-        {
-            let (least, most) = DATAGRAM_SIZES.into_inner();
-            let what = format!("`datagram-size` is {}, not from {least} to {most}", size.get_ref());
-            return Err(Wrong::new(Some(size.span().start), what));
-        }
+        let datagram_size = checked_datagram(scenario.datagram_size.as_ref(), "datagram-size")?;
+        // Zero switches discovery off.
+        let discovered = scenario.datagram_size_max.as_ref().filter(|most| *most.get_ref() > 0);
+        let datagram_size_max = match discovered {
+            Some(_) => checked_datagram(discovered, "datagram-size-max")?,
+            None => scenario.datagram_size_max.as_ref().map(|most| *most.get_ref()),
+        };
         if let Some(silence) = scenario.keep_alive.as_ref().filter(|silence| silence.get_ref().0.is_zero()) {
             return Err(Wrong::new(Some(silence.span().start), "`keep-alive` is above 0"));
         }
@@ -93,8 +93,8 @@ impl Built {
         config.max_paths = if scenario.multipath { PATHS_MAX as u32 } else { 1 };
         config.scheduler = scenario.scheduler.clone();
         config.congestion = scenario.congestion.clone();
-        config.datagram_size =
-            scenario.datagram_size.as_ref().map_or(config.datagram_size, |it| *it.get_ref());
+        config.datagram_size = datagram_size.unwrap_or(config.datagram_size);
+        config.datagram_size_max = datagram_size_max.unwrap_or(config.datagram_size_max);
         if let Some(first) = window_first {
             (config.stream_window, config.connection_window) = (first, first);
         }
@@ -304,6 +304,17 @@ impl Repeat {
             (Some(period), None) => Ok(Self::Endless(period)),
         }
     }
+}
+
+/// A number of bytes of UDP payload that every path carries and that UDP holds.
+fn checked_datagram(size: Option<&Spanned<u16>>, key: &str) -> Result<Option<u16>, Wrong> {
+    let Some(size) = size else { return Ok(None) };
+    if DATAGRAM_SIZES.contains(size.get_ref()) {
+        return Ok(Some(*size.get_ref()));
+    }
+    let (least, most) = DATAGRAM_SIZES.into_inner();
+    let what = format!("`{key}` is {}, not from {least} to {most}", size.get_ref());
+    Err(Wrong::new(Some(size.span().start), what))
 }
 
 /// What goes which way on each stream.

@@ -31,6 +31,7 @@ pub(crate) struct Scenario {
     #[serde(default = "Scenario::default_multipath")]
     pub(crate) multipath: bool,
     pub(crate) datagram_size: Option<Spanned<u16>>,
+    pub(crate) datagram_size_max: Option<Spanned<u16>>,
     pub(crate) receive_window: Option<Spanned<Size>>,
     pub(crate) first_window: Option<Spanned<Size>>,
     pub(crate) send_buffer: Option<Spanned<Size>>,

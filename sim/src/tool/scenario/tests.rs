@@ -150,6 +150,7 @@ fn limits_that_let_nothing_through_are_refused() {
     assert_eq!(with("receive-window = 0"), "line 1: `receive-window` 0 would let nothing through");
     assert!(with("send-buffer = '0kB'").contains("`send-buffer` 0"));
     assert!(with("datagram-size = 1199").contains("not from 1200 to 65507"));
+    assert!(with("datagram-size-max = 70").contains("`datagram-size-max` is 70, not from 1200"));
     assert!(with("keep-alive = '0s'").contains("above 0"));
 }
 

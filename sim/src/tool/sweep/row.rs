@@ -81,7 +81,8 @@ fn simulate(pair: &Pair, which: Use, seed: u64, settings: &Settings) -> Outcome 
         transport.scheduler = settings.scheduler.clone();
         transport.congestion = settings.congestion.clone();
     });
-    let datagram_bytes = u64::from(TransportConfig::default().datagram_size);
+    let config = TransportConfig::default();
+    let datagram_bytes = u64::from(config.datagram_size.max(config.datagram_size_max));
     for path in paths {
         world.add(link(path, settings.queue, datagram_bytes));
     }
