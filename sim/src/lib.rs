@@ -38,7 +38,7 @@ pub use network::{Attacker, LinkId, Remembered, Way};
 pub use provider::{Hello, Protection, provider};
 pub use rng::Rng;
 pub use tls::{ALPN, VirtualClock, client_config, server_config, server_name};
-pub use units::{Rate, kb, mb, mbps, ms, secs, us};
+pub use units::{Rate, bps, kb, mb, mbps, ms, secs, us};
 pub use world::{
     At, Client, Competitor, CompetitorId, CompetitorReport, DatagramReport, LinkReport, PathReport, Report,
     Transfer, TransferId, TransferReport, Volley, World,

@@ -236,6 +236,12 @@ impl Network {
         wire.lane_mut(way).cut(queue, now);
     }
 
+    pub(crate) fn shut(&mut self, link: LinkId, way: Way, now: Instant) {
+        let wire = &mut self.wires[link.0];
+        let queue = &self.queues[wire.queue(way)];
+        wire.lane_mut(way).shut(queue, now);
+    }
+
     pub(crate) fn restore(&mut self, link: LinkId, way: Way, now: Instant) {
         self.wires[link.0].lane_mut(way).restore(now);
     }

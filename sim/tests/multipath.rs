@@ -264,6 +264,22 @@ fn a_backup_is_idle_until_it_is_needed() {
 }
 
 #[test]
+fn a_path_that_is_a_backup_from_its_first_packet_on_carries_next_to_nothing() {
+    for backup_first in [false, true] {
+        let mut world = World::seeded(45);
+        let links = [world.link(mbps(30), ms(10)), world.link(mbps(30), ms(10))];
+        let (backup, working) = if backup_first { (links[0], links[1]) } else { (links[1], links[0]) };
+        world.backup(backup);
+        world.client().exchanges(mb(4), mb(4));
+        let report = world.run();
+        assert!(report.is_complete(), "{report}");
+        assert!(report.carried_by(working) > mb(7), "{report}");
+        // The path of the handshake works alone until another is validated.
+        assert!(report.carried_by(backup) < if backup_first { kb(500) } else { kb(20) }, "{report}");
+    }
+}
+
+#[test]
 fn a_peer_without_multipath_gets_one_path() {
     for role in [Role::Client, Role::Server] {
         let mut world = World::seeded(41);

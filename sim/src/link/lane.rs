@@ -175,6 +175,13 @@ impl Lane {
         }
     }
 
+    /// Takes nothing any more; what waits in the queue still leaves.
+    pub(crate) fn shut(&mut self, queue: &Queue, now: Instant) {
+        if !self.is_cut() {
+            self.outages.push(Outage { from: queue.empty_at(now), until: None });
+        }
+    }
+
     /// Carries datagrams again.
     pub(crate) fn restore(&mut self, now: Instant) {
         if let Some(outage) = self.outages.last_mut().filter(|outage| outage.until.is_none()) {
@@ -274,6 +281,10 @@ mod tests {
         fn cut(&mut self, now: Instant) {
             self.lane.cut(&mut self.queue, now);
         }
+
+        fn shut(&mut self, now: Instant) {
+            self.lane.shut(&self.queue, now);
+        }
     }
 
     fn lane(link: Link) -> OneLane {
@@ -333,6 +344,20 @@ mod tests {
         assert!(lane.lane.on_arrival(on_the_wire.departs, true));
         assert!(!lane.lane.on_arrival(in_the_queue.departs, true));
         assert_eq!((lane.lane.stats().arrived, lane.lane.stats().cut), (1, 2));
+    }
+
+    #[test]
+    fn a_lane_that_is_shut_still_delivers_what_waits_and_takes_nothing_more() {
+        let mut lane = lane(Link::new(mbps(10), ms(20)));
+        lane.admit(1250, at(ms(0))).unwrap();
+        let in_the_queue = lane.admit(1250, at(ms(0))).unwrap(); // departs at 2 ms
+        lane.shut(at(us(500)));
+        assert!(lane.admit(1250, at(ms(1))).is_none());
+        assert!(lane.lane.on_arrival(in_the_queue.departs, true));
+        lane.lane.restore(at(ms(5)));
+        let later = lane.admit(1250, at(ms(5))).unwrap();
+        assert!(lane.lane.on_arrival(later.departs, true));
+        assert_eq!((lane.lane.stats().arrived, lane.lane.stats().cut), (2, 1));
     }
 
     #[test]

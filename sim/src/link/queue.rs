@@ -153,6 +153,11 @@ impl Queue {
         self.set_rate(two.rates[next], now)
     }
 
+    /// When the last bit of what waits has left.
+    pub(super) fn empty_at(&self, now: Instant) -> Instant {
+        self.free_at.max(now)
+    }
+
     /// Forgets what waits of a link.
     pub(super) fn forget(&mut self, link: LinkId, now: Instant) {
         self.waiting.retain(|waiting| waiting.link != link);

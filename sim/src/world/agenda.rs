@@ -17,6 +17,7 @@ use crate::network::{Attacker, LinkId, Rebinding, Way};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Cut(LinkId, Way),
+    Shut(LinkId, Way),
     Restore(LinkId, Way),
     Rebind(LinkId, Rebinding),
     Renumber(LinkId),
@@ -50,6 +51,7 @@ impl Action {
     pub(crate) fn disturbs(self) -> Option<LinkId> {
         match self {
             Self::Cut(link, _)
+            | Self::Shut(link, _)
             | Self::Restore(link, _)
             | Self::Rebind(link, _)
             | Self::Renumber(link)

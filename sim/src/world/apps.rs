@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use braid_quic::{ConnectionGuard, ConnectionKey, Direction, Event, Instant, PathId, RouteId, StreamId};
+use braid_quic::{
+    ConnectionGuard, ConnectionKey, Direction, Event, Instant, PathError, PathId, RouteId, StreamId,
+};
 use bytes::Bytes;
 
 use super::book::TransferId;
@@ -35,6 +37,8 @@ pub(crate) struct ClientApp {
     /// Links that wait to be opened as paths, in order.
     links: VecDeque<(LinkId, RouteId)>,
     paths: Vec<(LinkId, PathId)>,
+    /// Links whose paths the server is to use only as a backup; it is told with the path's first packets.
+    backups: Vec<LinkId>,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,11 @@ impl ClientApp {
 
     pub(crate) fn open_link(&mut self, link: LinkId, route: RouteId) {
         self.links.push_back((link, route));
+    }
+
+    /// Advises the server to use the paths of these links only as a backup.
+    pub(crate) fn keep_back(&mut self, links: &[LinkId]) {
+        self.backups.extend_from_slice(links);
     }
 
     /// The path of the handshake runs over this link.
@@ -93,7 +102,10 @@ impl ClientApp {
     ) -> Result<(), String> {
         match event {
             Event::Connected { .. } => self.connected = true,
-            Event::Confirmed => self.confirmed = true,
+            Event::Confirmed => {
+                self.confirmed = true;
+                self.advise(connection, PathId::ZERO)?;
+            }
             Event::Readable(stream) => self.on_readable(connection, *stream, ledger, now)?,
             Event::Writable(stream) => {
                 if let Some(transfer) = self.transfers.get_mut(stream) {
@@ -119,6 +131,7 @@ impl ClientApp {
         {
             self.paths.push((*link, path));
             self.links.pop_front();
+            self.advise(connection, path)?;
         }
         while self.connected
             && let Some(wish) = self.wishes.front().copied()
@@ -133,6 +146,18 @@ impl ClientApp {
             self.transfers.insert(stream, ClientTransfer { wish, request, reply });
         }
         Ok(())
+    }
+
+    /// Tells the server about a path that is a backup. Where multipath was not negotiated there is nothing to tell.
+    fn advise(&self, connection: &mut ConnectionGuard<'_>, path: PathId) -> Result<(), String> {
+        let is_backup = self.paths.iter().any(|(link, of)| *of == path && self.backups.contains(link));
+        if !is_backup {
+            return Ok(());
+        }
+        match connection.set_path_backup(path, true) {
+            Ok(()) | Err(PathError::NotNegotiated) => Ok(()),
+            Err(error) => Err(format!("{path:?} cannot become a backup: {error:?}")),
+        }
     }
 
     /// Whether `on_turn` could do something: the guard marks the connection dirty, so it is taken only then.

@@ -76,6 +76,11 @@ impl At<'_> {
         self.cut_way(link, Way::Up).cut_way(link, Way::Down)
     }
 
+    /// Nothing enters either direction of a link any more, and nobody is told; what waits in its queues still arrives.
+    pub fn shut(self, link: LinkId) -> Self {
+        self.plan(Action::Shut(link, Way::Up)).plan(Action::Shut(link, Way::Down))
+    }
+
     /// One direction of a link goes dark.
     pub fn cut_way(self, link: LinkId, way: Way) -> Self {
         self.plan(Action::Cut(link, way))

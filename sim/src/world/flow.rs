@@ -129,6 +129,7 @@ impl Flow {
         let (&first, others) = self.links.split_first().ok_or("a world needs a link")?;
         let mut app = ClientApp::default();
         app.on_started(first);
+        app.keep_back(&maker.setup.backup_links);
         for &link in others.iter().filter(|link| !maker.setup.spare_links.contains(link)) {
             app.open_link(link, maker.network.route(link, Role::Client));
         }

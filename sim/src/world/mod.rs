@@ -257,6 +257,7 @@ impl World {
         }
         match action {
             Action::Cut(link, way) => self.network.cut(link, way, now),
+            Action::Shut(link, way) => self.network.shut(link, way, now),
             Action::Restore(link, way) => self.network.restore(link, way, now),
             Action::Rebind(link, rebinding) => self.network.rebind(link, rebinding),
             Action::Renumber(link) => self.network.renumber(link),

@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     pub(crate) manners: Manners,
     pub(crate) limit: Duration,
     pub(crate) spare_links: Vec<LinkId>,
+    pub(crate) backup_links: Vec<LinkId>,
 }
 
 impl Default for Setup {
@@ -48,6 +49,7 @@ impl Default for Setup {
             manners,
             limit: Duration::from_secs(120),
             spare_links: Vec::new(),
+            backup_links: Vec::new(),
         }
     }
 }
@@ -89,6 +91,12 @@ impl World {
         let link = self.add(link);
         self.setup.spare_links.push(link);
         link
+    }
+
+    /// Makes the path of a link a backup: the client says so when it opens it, the server when all paths are ready.
+    pub fn backup(&mut self, link: LinkId) {
+        self.setup.backup_links.push(link);
+        self.after_ready(Duration::ZERO).set_backup(Role::Server, link, true);
     }
 
     /// Changes the transport settings of both ends.
