@@ -34,6 +34,12 @@ pub const fn mbps(n: u64) -> Rate {
     Rate { bits_per_second: n * 1_000_000 }
 }
 
+/// `n` bits of UDP payload per second, at least one.
+pub const fn bps(n: u64) -> Rate {
+    assert!(n > 0, "a link that carries nothing is a cut link");
+    Rate { bits_per_second: n }
+}
+
 /// How fast a link carries UDP payload; headers below UDP cost nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
@@ -87,6 +93,7 @@ mod tests {
     fn a_datagram_occupies_the_link_for_its_bits_over_the_rate() {
         assert_eq!(mbps(10).time_for(1250), ms(1));
         assert_eq!(mbps(50).time_for(1200), us(192));
+        assert_eq!(bps(800).time_for(1), ms(10));
         assert_eq!(mbps(3).time_for(1), Duration::from_nanos(2667), "rounded up");
         assert_eq!(Rate::UNLIMITED.time_for(u64::MAX), Duration::ZERO);
     }
