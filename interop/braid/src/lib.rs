@@ -53,7 +53,7 @@ pub fn words(event: &Event) -> Option<String> {
         Event::PathValidated(path) => format!("validated {}", path.0),
         Event::PathAbandoned { path, by_peer: true, .. } => format!("abandoned {} by peer", path.0),
         Event::PathAbandoned { path, .. } => format!("abandoned {}", path.0),
-        Event::PathClosed(path) => format!("closed {}", path.0),
+        Event::PathClosed { stats } => format!("closed {}", stats.id.0),
         Event::PathStatus { path, backup: true } => format!("told backup {}", path.0),
         Event::PathStatus { path, .. } => format!("told available {}", path.0),
         Event::PathMigrated(path) => format!("migrated {}", path.0),
