@@ -2,7 +2,7 @@
 //!
 //! One seed decides everything: links, randomness, key shares, names of connections. Two runs with one seed exchange
 //! the same datagrams, in one process or in two, and after every step the world checks what must always hold. Nothing
-//! here opens a socket, reads a clock or sleeps.
+//! here opens a socket, reads a clock or sleeps, but for [`relay`], which puts the same links between real sockets.
 //!
 //! ```
 //! use braid_sim::{World, mbps, mb, ms};
@@ -26,6 +26,7 @@ mod mutate;
 mod network;
 mod null;
 mod provider;
+pub mod relay;
 mod rng;
 mod tls;
 mod units;

@@ -6,6 +6,7 @@
 mod loadgen;
 mod process;
 mod programs;
+mod relay;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use interop_perf::report::Report;
 pub use crate::loadgen::{Loadgen, LoadgenPath};
 use crate::process::Process;
 use crate::programs::Program;
+pub use crate::relay::{Relay, RelayPath, RelayReport};
 
 /// A server listens within this time.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -29,6 +31,8 @@ pub enum Stack {
     Braid,
     /// n0's fork of quinn; speaks multipath.
     Noq,
+    /// Speaks multipath with the code points of an older draft, which nobody else here does.
+    Iroh,
     /// One path only.
     Quinn,
 }
@@ -58,26 +62,72 @@ impl Stack {
         let (program, ours) = match self {
             Self::Braid => (Program::BraidServer, &["--workers", "1"][..]),
             Self::Noq => (Program::NoqServer, &[][..]),
+            Self::Iroh => (Program::IrohServer, &[][..]),
             Self::Quinn => (Program::QuinnServer, &[][..]),
         };
-        // Transfers share two cores with their peer already; a second one beside them would measure the machine.
-        let turn = turn(program);
-        let mut process = Process::start(program.path(), &["--listen", "127.0.0.1:0"], &[ours, options]);
-        let address = process.line_after("listening on ", START_LIMIT).and_then(|text| text.parse().ok());
-        let address = address.unwrap_or_else(|| panic!("the server does not listen: {}", process.end()));
-        Server { process, address, _turn: turn }
+        Server::start(program, &[ours, options].concat())
+    }
+
+    /// Starts this stack's server with paths that a script can move, and tells what happens to them.
+    #[track_caller]
+    #[must_use]
+    pub fn serve_paths(self, options: &[&str]) -> Server {
+        match self {
+            Self::Braid => Server::start(Program::BraidPeerServer, options),
+            _ => self.serve(options),
+        }
     }
 
     /// Runs this stack's client; returns its report if it went well.
     #[track_caller]
     #[must_use]
     pub fn ask(self, server: &mut Server, options: &[&str]) -> Report {
-        let program = match self {
+        self.finish(server, Process::start(self.client().path(), &[&server.address.to_string()], &[options]))
+    }
+
+    /// Runs this stack's client over a relay, with a script.
+    #[track_caller]
+    #[must_use]
+    pub fn follow(self, server: &mut Server, relay: &Relay, script: &str, options: &[&str]) -> Report {
+        let client = self.begin(relay, script, options);
+        self.finish(server, client)
+    }
+
+    /// The same, and moves the relay by `meddle` while the client runs.
+    #[track_caller]
+    #[must_use]
+    pub fn follow_while(
+        self,
+        server: &mut Server,
+        relay: &mut Relay,
+        script: &str,
+        meddle: impl FnOnce(&mut Relay),
+    ) -> Report {
+        let client = self.begin(relay, script, &["--paths", "8"]);
+        meddle(relay);
+        self.finish(server, client)
+    }
+
+    fn client(self) -> Program {
+        match self {
             Self::Noq => Program::NoqClient,
+            Self::Iroh => Program::IrohClient,
             Self::Quinn => Program::QuinnClient,
-            Self::Braid => panic!("our client is loadgen"),
-        };
-        let client = Process::start(program.path(), &[&server.address.to_string()], &[options]);
+            Self::Braid => Program::BraidPeerClient,
+        }
+    }
+
+    fn begin(self, relay: &Relay, script: &str, options: &[&str]) -> Process {
+        let links: Vec<String> = relay.links().iter().map(ToString::to_string).collect();
+        let mut words = vec![links[0].as_str(), "--script", script];
+        for link in &links {
+            words.extend(["--link", link]);
+        }
+        Process::start(self.client().path(), &words, &[options])
+    }
+
+    #[track_caller]
+    fn finish(self, server: &mut Server, client: Process) -> Report {
         let (stdout, notes) = server.outcome(client);
         for note in notes {
             println!("{note}");
@@ -88,6 +138,33 @@ impl Stack {
 }
 
 impl Server {
+    #[track_caller]
+    fn start(program: Program, options: &[&str]) -> Self {
+        // Transfers share two cores with their peer already; a second one beside them would measure the machine.
+        let turn = turn(program);
+        let mut process = Process::start(program.path(), &["--listen", "127.0.0.1:0"], &[options]);
+        let address = process.line_after("listening on ", START_LIMIT).and_then(|text| text.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("the server does not listen: {}", process.end()));
+        Self { process, address, _turn: turn }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until it has told this event.
+    #[track_caller]
+    pub fn wait_for(&mut self, event: &str) {
+        let told = self.process.note_after(&format!("event: {event}"), START_LIMIT);
+        assert!(told, "the server did not say `{event}`: {}", self.process.end());
+    }
+
+    /// The events that it told until now.
+    pub fn events(&self) -> Vec<String> {
+        self.notes().iter().filter_map(|note| note.strip_prefix("event: ")).map(str::to_owned).collect()
+    }
+
     /// Runs our loadgen against it; returns its report if it went well.
     #[track_caller]
     #[must_use]

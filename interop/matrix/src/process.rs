@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +37,21 @@ impl Process {
     #[track_caller]
     pub(crate) fn start(program: &Path, first: &[&str], more: &[&[&str]]) -> Self {
         let mut command = Command::new(program);
-        command.args(first).args(more.concat());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(first).args(more.concat()).stdin(Stdio::null());
+        Self::spawn(program, command)
+    }
+
+    /// Starts `program`, which obeys its standard input.
+    #[track_caller]
+    pub(crate) fn start_to_talk(program: &Path, words: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(words).stdin(Stdio::piped());
+        Self::spawn(program, command)
+    }
+
+    #[track_caller]
+    fn spawn(program: &Path, mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => panic!("cannot start {}: {error}", program.display()),
@@ -48,8 +61,20 @@ impl Process {
         Self { child, stdout, stderr, status: None }
     }
 
+    /// Writes a line to its standard input; whether it was heard, the answer tells.
+    pub(crate) fn say(&mut self, line: &str) {
+        if let Some(input) = &mut self.child.stdin {
+            let _ = writeln!(input, "{line}");
+        }
+    }
+
     /// The rest of the first line of standard output that begins with `start`, once it is there.
     pub(crate) fn line_after(&mut self, start: &str, limit: Duration) -> Option<String> {
+        self.line_number(1, start, limit)
+    }
+
+    /// The same of the `count`th such line.
+    pub(crate) fn line_number(&mut self, count: usize, start: &str, limit: Duration) -> Option<String> {
         let until = Instant::now() + limit;
         loop {
             let ended = self.has_ended() || Instant::now() > until;
@@ -57,9 +82,25 @@ impl Process {
                 self.join(); // its last words may still be under way
             }
             let lines = self.stdout.lines();
-            let found = lines.iter().find_map(|line| Some(line.strip_prefix(start)?.to_owned()));
+            let found =
+                lines.iter().filter_map(|line| line.strip_prefix(start)).nth(count - 1).map(str::to_owned);
             if found.is_some() || ended {
                 return found;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits for a line of standard error that begins with `start`; says whether it came.
+    pub(crate) fn note_after(&mut self, start: &str, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        loop {
+            let ended = self.has_ended() || Instant::now() > until;
+            if self.stderr.lines().iter().any(|line| line.starts_with(start)) {
+                return true;
+            }
+            if ended {
+                return false;
             }
             thread::sleep(LOOK_EVERY);
         }
@@ -176,6 +217,17 @@ mod tests {
     fn a_line_is_found_although_the_program_has_ended() {
         let mut process = shell("echo ready at noon");
         assert_eq!(process.line_after("ready at ", Duration::from_secs(20)).as_deref(), Some("noon"));
+    }
+
+    #[test]
+    fn a_program_that_listens_answers_line_by_line() {
+        let words = ["-c", "while read word; do echo heard $word; done"];
+        let mut process = Process::start_to_talk(Path::new("/bin/sh"), &words);
+        for (number, word) in ["one", "two"].into_iter().enumerate() {
+            process.say(word);
+            let answer = process.line_number(number + 1, "heard ", Duration::from_secs(20));
+            assert_eq!(answer.as_deref(), Some(word));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the programs are: built once by cargo, or named by the environment.
 //!
-//! Owns that cargo is asked once for each workspace. `BRAID_SERVER` and `BRAID_LOADGEN` spare the build of ours.
+//! Owns that cargo is asked once for each workspace. `BRAID_SERVER`, `BRAID_LOADGEN` and
+//! `BRAID_RELAY` spare the build of ours.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,11 +15,20 @@ use serde_json::Value;
 pub(crate) enum Program {
     BraidServer,
     BraidLoadgen,
+    Relay,
+    BraidPeerServer,
+    BraidPeerClient,
     NoqServer,
     NoqClient,
+    IrohServer,
+    IrohClient,
     QuinnServer,
     QuinnClient,
 }
+
+/// Our programs, and the variables that name them where they exist already.
+const OURS: [(&str, &str); 3] =
+    [("server", "BRAID_SERVER"), ("loadgen", "BRAID_LOADGEN"), ("relay", "BRAID_RELAY")];
 
 type Built = HashMap<String, PathBuf>;
 
@@ -28,8 +38,13 @@ impl Program {
         match self {
             Self::BraidServer => ours("server"),
             Self::BraidLoadgen => ours("loadgen"),
+            Self::Relay => ours("relay"),
+            Self::BraidPeerServer => peer("braid-perf-server"),
+            Self::BraidPeerClient => peer("braid-perf-client"),
             Self::NoqServer => peer("noq-perf-server"),
             Self::NoqClient => peer("noq-perf-client"),
+            Self::IrohServer => peer("iroh-perf-server"),
+            Self::IrohClient => peer("iroh-perf-client"),
             Self::QuinnServer => peer("quinn-perf-server"),
             Self::QuinnClient => peer("quinn-perf-client"),
         }
@@ -37,21 +52,21 @@ impl Program {
 }
 
 fn ours(name: &str) -> &'static Path {
-    static OURS: LazyLock<Built> = LazyLock::new(|| {
+    static BUILT: LazyLock<Built> = LazyLock::new(|| {
         let mut found = Built::new();
         let mut words = Vec::from(["--release"]);
-        for (name, variable) in [("server", "BRAID_SERVER"), ("loadgen", "BRAID_LOADGEN")] {
+        for (name, variable) in OURS {
             match std::env::var_os(variable) {
                 Some(path) => drop(found.insert(name.to_owned(), path.into())),
                 None => words.extend(["--bin", name]),
             }
         }
-        if found.len() < 2 {
+        if found.len() < OURS.len() {
             found.extend(build(&root().join("../Cargo.toml"), &words));
         }
         found
     });
-    OURS.get(name).unwrap_or_else(|| panic!("cargo built no {name}"))
+    BUILT.get(name).unwrap_or_else(|| panic!("cargo built no {name}"))
 }
 
 fn peer(name: &str) -> &'static Path {

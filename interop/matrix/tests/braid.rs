@@ -1,7 +1,7 @@
 //! Our server and our loadgen with other people's stacks.
 
 use interop_perf::report::Report;
-use matrix::Stack::{self, Braid, Noq, Quinn};
+use matrix::Stack::{self, Braid, Iroh, Noq, Quinn};
 use matrix::{LoadgenRun, show_shares};
 
 const DOWNLOAD_BYTES: u64 = 100_000_000;
@@ -45,6 +45,17 @@ fn quinn_downloads_from_us() {
 }
 
 #[test]
+fn a_client_of_an_older_draft_gets_one_path_and_no_error() {
+    let report = download_from_us(Iroh, &[], &[]);
+    assert!(!report.multipath);
+}
+
+#[test]
+fn we_use_one_path_with_a_server_of_an_older_draft_and_say_why() {
+    one_path_for_four(Iroh);
+}
+
+#[test]
 fn noq_downloads_from_us() {
     let report = download_from_us(Noq, &[], &[]);
     assert!(!report.multipath);
@@ -79,7 +90,12 @@ fn both_directions_of_many_streams_work_with_our_server() {
 
 #[test]
 fn we_download_from_quinn_over_one_path_and_say_why() {
-    let run = load(Quinn, &LOAD);
+    one_path_for_four(Quinn);
+}
+
+#[track_caller]
+fn one_path_for_four(server: Stack) {
+    let run = load(server, &LOAD);
     let reasons = run.notes.iter().filter(|note| note.contains("no multipath")).count();
     assert_eq!(reasons, 1, "{:?}", run.notes);
     assert_eq!(run.report.open_paths(), 1);

@@ -1,7 +1,7 @@
 //! The peers among themselves: what fails here is not our fault.
 
 use interop_perf::report::Report;
-use matrix::Stack::{self, Noq, Quinn};
+use matrix::Stack::{self, Iroh, Noq, Quinn};
 use matrix::show_shares;
 
 const DOWNLOAD_BYTES: u64 = 100_000_000;
@@ -54,4 +54,10 @@ fn noq_makes_do_with_one_path_where_the_server_has_no_multipath() {
     let report = download(Quinn, Noq, &["--paths", "4"]);
     assert!(!report.multipath);
     assert_eq!(report.paths.len(), 1);
+}
+
+#[test]
+fn an_older_draft_speaks_multipath_with_itself_and_with_nobody_else() {
+    assert!(download(Iroh, Iroh, &[]).multipath);
+    assert!(!download(Noq, Iroh, &[]).multipath);
 }

@@ -4,13 +4,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use interop_perf::options::ClientOptions;
-use interop_perf::report::PathReport;
+use interop_perf::report::Report;
+use interop_perf::script::{self, Log};
 use interop_perf::{Failure, protocol, tls};
 use noq::{Connection, FourTuple, Path, PathError, PathId, PathStatus};
-use noq_peer::Client;
+use noq_peer::{Client, ScriptedPaths, path_report};
 use tokio::time::{sleep, timeout};
 
 const NAME: &str = "noq-perf-client";
@@ -31,14 +32,46 @@ async fn fetch(options: &ClientOptions) -> Result<(), Failure> {
     let local = if options.paths > 1 { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
     let endpoint = noq_peer::client((local, 0).into(), options.paths)?;
     let client = Client(endpoint.connect(options.target, tls::SERVER_NAME)?.await?);
-    let more = open_paths(&client.0, options).await?;
-    let mut report = protocol::ask(&client, options).await?;
+    let mut report = if options.script.is_empty() {
+        ask(&client, options).await?
+    } else {
+        follow(&client, options).await?
+    };
     report.multipath = client.0.is_multipath_enabled();
-    let ids = std::iter::once(PathId::ZERO).chain(more.iter().map(Path::id));
-    report.paths = ids.filter_map(|id| path(&client.0, id)).collect();
     client.0.close(0u32.into(), b"done");
     endpoint.wait_idle().await;
     Ok(report.print()?)
+}
+
+/// Opens all paths, then makes all requests.
+async fn ask(client: &Client, options: &ClientOptions) -> Result<Report, Failure> {
+    let more = open_paths(&client.0, options).await?;
+    let mut report = protocol::ask(client, options).await?;
+    let ids = std::iter::once(PathId::ZERO).chain(more.iter().map(Path::id));
+    let numbers = ids.filter_map(|id| Some(path_report(id, &client.0.path_stats(id)?)));
+    report.paths = numbers.collect();
+    Ok(report)
+}
+
+/// Does what the script says.
+async fn follow(client: &Client, options: &ClientOptions) -> Result<Report, Failure> {
+    client.0.handshake_confirmed().await?;
+    let (log, start) = (Log::default(), Instant::now());
+    noq_peer::listen(&client.0, &log);
+    let mut paths = ScriptedPaths::new(client.0.clone(), Some(options.clone()), log.clone());
+    let (steps, told) = (options.script.clone(), log.clone());
+    let done =
+        tokio::task::spawn_blocking(move || script::run(&steps, &mut paths, &told).map(|()| paths.reports()));
+    let paths = done.await??;
+    let path_acks = Some(client.0.stats().frame_rx.path_acks);
+    let report = Report {
+        bytes_received: log.moved_bytes(),
+        events: log.events(),
+        paths,
+        path_acks,
+        ..Report::default()
+    };
+    Ok(report.over(start.elapsed()))
 }
 
 /// Opens what is wanted beyond the first path; nothing if the server has no multipath.
@@ -75,15 +108,4 @@ async fn open_path(connection: &Connection, target: SocketAddr, local: IpAddr) -
         tries += 1;
         sleep(OPEN_AGAIN_AFTER).await;
     }
-}
-
-fn path(connection: &Connection, id: PathId) -> Option<PathReport> {
-    let stats = connection.path_stats(id)?;
-    Some(PathReport {
-        id: id.to_string(),
-        bytes_sent: stats.udp_tx.bytes,
-        bytes_received: stats.udp_rx.bytes,
-        packets_lost: stats.lost_packets,
-        rtt_us: u64::try_from(stats.rtt.as_micros()).unwrap_or(u64::MAX),
-    })
 }

@@ -3,8 +3,11 @@
 //! Tuned as its users would for bulk transfer: large windows and socket buffers, multipath on; GSO, path MTU discovery
 //! and CUBIC are its defaults.
 
+mod paths;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use interop_perf::protocol::{Opening, Receiving, Sending};
@@ -12,6 +15,10 @@ use interop_perf::{CONNECTION_WINDOW_BYTES, Failure, IDLE_TIMEOUT, STREAM_WINDOW
 use noq::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use noq::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig};
 
+pub use crate::paths::{ScriptedPaths, listen, path_report};
+
+/// A path on which nothing came for this long is pinged, so that the peer learns of a new address of ours.
+const PATH_KEEP_ALIVE: Duration = Duration::from_millis(200);
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -24,7 +31,7 @@ pub struct Out(pub SendStream);
 pub struct In(pub RecvStream);
 
 /// A client's connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client(pub Connection);
 
 /// An endpoint that accepts connections with up to `paths` paths; with 1 it offers no multipath.
@@ -57,6 +64,7 @@ fn transport(paths: u32) -> Result<Arc<TransportConfig>, Failure> {
         .max_idle_timeout(Some(IDLE_TIMEOUT.try_into()?));
     if paths > 1 {
         config.max_concurrent_multipath_paths(paths);
+        config.default_path_keep_alive_interval(Some(PATH_KEEP_ALIVE));
     }
     Ok(Arc::new(config))
 }

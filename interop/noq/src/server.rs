@@ -3,13 +3,18 @@
 //! Owns the loops over connections and streams. What ends badly is said on standard error, for the matrix to show.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use interop_perf::options::ServerOptions;
+use interop_perf::script::{self, Log, Step};
 use interop_perf::{Failure, protocol, with_causes};
-use noq::{ConnectionError, Incoming};
-use noq_peer::{In, Out};
+use noq::{Connection, ConnectionError, Incoming};
+use noq_peer::{In, Out, ScriptedPaths};
+use tokio::time::sleep;
 
 const NAME: &str = "noq-perf-server";
+/// How often to look how much has left.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 fn main() -> ExitCode {
     interop_perf::run(NAME, ServerOptions::from_env(), serve)
@@ -18,31 +23,59 @@ fn main() -> ExitCode {
 async fn serve(options: ServerOptions) -> Result<(), Failure> {
     let endpoint = noq_peer::server(options.listen, options.paths)?;
     println!("listening on {}", endpoint.local_addr()?);
+    let mut script = options.script;
     while let Some(incoming) = endpoint.accept().await {
-        tokio::spawn(connection(incoming));
+        tokio::spawn(connection(incoming, std::mem::take(&mut script)));
     }
     Ok(())
 }
 
-async fn connection(incoming: Incoming) {
+async fn connection(incoming: Incoming, script: Vec<Step>) {
     let remote = incoming.remote_address();
-    match streams(incoming).await {
+    match streams(incoming, script).await {
         ConnectionError::ApplicationClosed(close) if close.error_code == 0u32.into() => {}
         error => eprintln!("{NAME}: the connection from {remote} ended: {}", with_causes(&error)),
     }
 }
 
-async fn streams(incoming: Incoming) -> ConnectionError {
+async fn streams(incoming: Incoming, script: Vec<Step>) -> ConnectionError {
     let connection = match incoming.await {
         Ok(connection) => connection,
         Err(error) => return error,
     };
+    let log = follow(&connection, script);
     loop {
         match connection.accept_bi().await {
             Ok((send, receive)) => drop(tokio::spawn(stream(Out(send), In(receive)))),
-            Err(error) => return error,
+            Err(error) => {
+                log.on_event(format!("path acks {}", connection.stats().frame_rx.path_acks));
+                return error;
+            }
         }
     }
+}
+
+/// Tells what happens to the connection's paths, and does what the script says.
+fn follow(connection: &Connection, script: Vec<Step>) -> Log {
+    let log = Log::default();
+    noq_peer::listen(connection, &log);
+    if script.is_empty() {
+        return log;
+    }
+    let (watched, told) = (connection.clone(), log.clone());
+    tokio::spawn(async move {
+        while watched.close_reason().is_none() {
+            told.on_moved(watched.stats().udp_tx.bytes);
+            sleep(LOOK_EVERY).await;
+        }
+    });
+    let (mut paths, told) = (ScriptedPaths::new(connection.clone(), None, log.clone()), log.clone());
+    tokio::task::spawn_blocking(move || {
+        if let Err(failure) = script::run(&script, &mut paths, &told) {
+            eprintln!("{NAME}: the script failed: {failure}");
+        }
+    });
+    log
 }
 
 async fn stream(send: Out, receive: In) {

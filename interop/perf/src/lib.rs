@@ -6,6 +6,7 @@
 pub mod options;
 pub mod protocol;
 pub mod report;
+pub mod script;
 pub mod tls;
 
 use std::future::Future;

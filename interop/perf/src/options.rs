@@ -4,8 +4,10 @@
 //! or by the peer itself in one sentence.
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+use crate::script::Step;
 
 /// The size of the transfers that the matrix makes.
 const DOWNLOAD_DEFAULT_BYTES: u64 = 100_000_000;
@@ -21,6 +23,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// Paths that a connection may have at once; 1 switches multipath off.
     pub paths: u32,
+    /// What to do on the first connection.
+    pub script: Vec<Step>,
 }
 
 /// What a client was asked to do.
@@ -36,6 +40,10 @@ pub struct ClientOptions {
     pub streams: u32,
     /// Paths to open, from 127.0.0.1, 127.0.0.2 and so on.
     pub paths: u32,
+    /// The server's address on each link, where a script uses several; else the target.
+    pub links: Vec<SocketAddr>,
+    /// What to do instead of one request on each stream.
+    pub script: Vec<Step>,
     /// The whole run takes no longer.
     pub timeout: Duration,
 }
@@ -43,13 +51,18 @@ pub struct ClientOptions {
 impl ServerOptions {
     /// Reads a command line without the program's name.
     pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
-        let mut options = Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), paths: 8 };
+        let mut options = Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), paths: 8, script: Vec::new() };
         let mut words = Words::new(words)?;
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--listen" => options.listen = words.value("--listen", "an address, IP:PORT")?,
                 "--paths" => options.paths = words.count("--paths", PATHS_MAX)?,
-                other => return Err(format!("what is `{other}`? I know --listen IP:PORT and --paths N")),
+                "--script" => options.script = words.script()?,
+                other => {
+                    return Err(format!(
+                        "what is `{other}`? I know --listen IP:PORT, --paths N and --script STEPS"
+                    ));
+                }
             }
         }
         Ok(options)
@@ -71,6 +84,8 @@ impl ClientOptions {
             upload_bytes: 0,
             streams: 1,
             paths: 1,
+            links: Vec::new(),
+            script: Vec::new(),
             timeout: Duration::from_secs(60),
         };
         let mut words = Words::new(words)?;
@@ -80,6 +95,8 @@ impl ClientOptions {
                 "--upload" => options.upload_bytes = words.value("--upload", "a number of bytes")?,
                 "--streams" => options.streams = words.count("--streams", STREAMS_MAX)?,
                 "--paths" => options.paths = words.count("--paths", PATHS_MAX)?,
+                "--link" => options.links.push(words.value("--link", "an address, IP:PORT")?),
+                "--script" => options.script = words.script()?,
                 "--timeout" => {
                     options.timeout = Duration::from_secs(words.value("--timeout", "a number of seconds")?);
                 }
@@ -88,13 +105,24 @@ impl ClientOptions {
                 }
                 other => {
                     return Err(format!(
-                        "what is `{other}`? I know IP:PORT, --download, --upload, --streams, --paths, --timeout"
+                        "what is `{other}`? I know IP:PORT, --download, --upload, --streams, --paths, --link, --script, \
+                         --timeout"
                     ));
                 }
             }
         }
         options.target = target.ok_or("say which server to ask: IP:PORT")?;
         Ok(options)
+    }
+
+    /// The server's address on a link.
+    pub fn link(&self, link: u8) -> SocketAddr {
+        self.links.get(usize::from(link)).copied().unwrap_or(self.target)
+    }
+
+    /// The client's address on a link: 127.0.0.1, 127.0.0.2 and so on.
+    pub fn local(link: u8) -> IpAddr {
+        Ipv4Addr::new(127, 0, 0, link.saturating_add(1)).into()
     }
 
     /// The command line of this process.
@@ -121,6 +149,10 @@ impl Words {
         value.ok_or_else(|| format!("{name} needs {wanted}"))
     }
 
+    fn script(&mut self) -> Result<Vec<Step>, String> {
+        Step::read_all(&self.value::<String>("--script", "steps, as 'open 1; get 1000; finish'")?)
+    }
+
     fn count(&mut self, name: &str, most: u32) -> Result<u32, String> {
         let count = self.value(name, "a number")?;
         if (1..=most).contains(&count) { Ok(count) } else { Err(format!("{name} must be 1 to {most}")) }
@@ -137,19 +169,23 @@ mod tests {
 
     #[test]
     fn every_word_reaches_the_options() {
-        let line = "127.0.0.1:9 --download 5 --upload 6 --streams 2 --paths 4 --timeout 7";
-        let options = ClientOptions::read(words(line)).unwrap();
+        let line = "127.0.0.1:9 --download 5 --upload 6 --streams 2 --paths 4 --timeout 7 --link 127.0.0.2:9";
+        let script = ["--script", "keys; finish"].map(OsString::from);
+        let options = ClientOptions::read(words(line).into_iter().chain(script)).unwrap();
         let wanted = ClientOptions {
             target: "127.0.0.1:9".parse().unwrap(),
             download_bytes: 5,
             upload_bytes: 6,
             streams: 2,
             paths: 4,
+            links: vec!["127.0.0.2:9".parse().unwrap()],
+            script: vec![Step::Keys, Step::Finish],
             timeout: Duration::from_secs(7),
         };
         assert_eq!(options, wanted);
         let options = ServerOptions::read(words("--listen 127.0.0.1:9 --paths 1")).unwrap();
-        assert_eq!(options, ServerOptions { listen: "127.0.0.1:9".parse().unwrap(), paths: 1 });
+        let listen = "127.0.0.1:9".parse().unwrap();
+        assert_eq!(options, ServerOptions { listen, paths: 1, script: Vec::new() });
     }
 
     #[test]
@@ -168,6 +204,8 @@ mod tests {
             ("127.0.0.1:9 --paths 65", "--paths"),
             ("127.0.0.1:9 --download", "--download"),
             ("127.0.0.1:9 --streams 101", "--streams"),
+            ("127.0.0.1:9 --script dance", "dance"),
+            ("127.0.0.1:9 --link home", "--link"),
             ("127.0.0.1:9 127.0.0.1:9", "127.0.0.1:9"),
             ("--fast", "--fast"),
         ] {

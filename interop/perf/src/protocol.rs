@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::Failure;
 use crate::options::ClientOptions;
 use crate::report::Report;
+use crate::script::Log;
+use crate::{Failure, with_causes};
 
 /// The name by which both ends agree on this protocol.
 pub const ALPN: &[u8] = b"perf";
@@ -84,10 +85,21 @@ pub async fn ask<O: Opening>(connection: &O, options: &ClientOptions) -> Result<
     Ok(report.over(start.elapsed()))
 }
 
+/// Makes one request of a script, and tells `log` how it goes.
+pub async fn download<O: Opening>(connection: &O, download_bytes: u64, log: &Log) {
+    let result = async {
+        let (mut send, receive) = connection.open().await?;
+        send.write(Bytes::copy_from_slice(&download_bytes.to_be_bytes())).await?;
+        send.finish()?;
+        check_answer(receive, download_bytes, |bytes| log.on_received(bytes)).await
+    };
+    log.on_done(result.await.map_err(|failure| with_causes(failure.as_ref())));
+}
+
 /// Makes one request; returns the bytes of the answer once it is complete and as it should be.
 async fn request(
     mut send: impl Sending,
-    mut receive: impl Receiving,
+    receive: impl Receiving,
     download_bytes: u64,
     upload_bytes: u64,
 ) -> Result<u64, Failure> {
@@ -96,16 +108,27 @@ async fn request(
         write_zeros(&mut send, upload_bytes).await?;
         send.finish()
     });
+    check_answer(receive, download_bytes, |_| {}).await?;
+    upload.await??;
+    Ok(download_bytes)
+}
+
+/// Reads an answer to its end; it must be zeros, and as many as were asked for.
+async fn check_answer(
+    mut receive: impl Receiving,
+    download_bytes: u64,
+    mut on_bytes: impl FnMut(u64),
+) -> Result<(), Failure> {
     let mut received_bytes = 0;
     while let Some(bytes) = receive.read().await? {
         if !is_zeros(&bytes) {
             return Err(format!("the answer is not all zeros, from byte {received_bytes} on").into());
         }
         received_bytes += bytes.len() as u64;
+        on_bytes(bytes.len() as u64);
     }
-    upload.await??;
     if received_bytes == download_bytes {
-        Ok(received_bytes)
+        Ok(())
     } else {
         Err(format!("asked for {download_bytes} bytes and got {received_bytes}").into())
     }
@@ -122,7 +145,7 @@ async fn write_zeros(send: &mut impl Sending, bytes: u64) -> Result<(), Failure>
 }
 
 /// Are all `bytes` zeros? Compared in large pieces, which costs next to nothing.
-fn is_zeros(bytes: &[u8]) -> bool {
+pub fn is_zeros(bytes: &[u8]) -> bool {
     bytes.chunks(CHUNK_BYTES).all(|piece| *piece == CHUNK[..piece.len()])
 }
 

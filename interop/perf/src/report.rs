@@ -23,6 +23,15 @@ pub struct Report {
     pub multipath: bool,
     /// Every path that was opened.
     pub paths: Vec<PathReport>,
+    /// What happened to paths, in the words of `script`.
+    #[serde(default)]
+    pub events: Vec<String>,
+    /// `PATH_ACK` frames that came, where the stack counts them.
+    #[serde(default)]
+    pub path_acks: Option<u64>,
+    /// Key updates, where the stack counts them.
+    #[serde(default)]
+    pub key_updates: Option<u64>,
 }
 
 /// The client's view of one path.

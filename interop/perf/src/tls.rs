@@ -30,7 +30,11 @@ pub fn server() -> Result<ServerConfig, Failure> {
 
 /// A client's side; any certificate will do.
 pub fn client() -> Result<ClientConfig, Failure> {
-    let provider = Arc::new(ring::default_provider());
+    client_with(Arc::new(ring::default_provider()))
+}
+
+/// A client's side that computes with another provider.
+pub fn client_with(provider: Arc<CryptoProvider>) -> Result<ClientConfig, Failure> {
     let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&version::TLS13])?
         .dangerous()

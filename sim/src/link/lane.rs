@@ -12,6 +12,8 @@ use super::{LaneConfig, Setting, Trains};
 use crate::network::LinkId;
 use crate::rng::Rng;
 
+/// An outage that ended this long ago concerns nothing that is still on its way.
+const OUTAGE_KEPT: Duration = Duration::from_secs(120);
 /// The copy of a duplicated datagram arrives at most this much behind the first.
 const DUPLICATE_LATER_MAX: Duration = Duration::from_millis(5);
 
@@ -169,6 +171,7 @@ impl Lane {
     /// Goes dark: what waits in the queue and what comes is dropped, what has departed still arrives.
     pub(crate) fn cut(&mut self, queue: &mut Queue, now: Instant) {
         if !self.is_cut() {
+            self.outages.retain(|outage| outage.until.is_none_or(|until| now.since(until) <= OUTAGE_KEPT));
             self.outages.push(Outage { from: now, until: None });
             queue.forget(self.link, now);
             self.last_arrival = Instant::ZERO;

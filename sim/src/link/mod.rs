@@ -14,7 +14,7 @@ use crate::units::Rate;
 
 pub use self::chance::{BurstLoss, Jitter};
 pub use self::lane::LaneStats;
-pub(crate) use self::lane::{Lane, Load};
+pub(crate) use self::lane::{Flight, Lane, Load};
 pub(crate) use self::queue::{Pace, Queue, Stretch};
 pub use self::queue::{QueueLimit, TwoRates};
 
