@@ -73,6 +73,7 @@ fn a_new_port_moves_the_path_and_keeps_what_was_learned() {
     assert_eq!(after.in_flight, 0);
 }
 
+/// MP-118
 #[test]
 fn a_new_host_begins_anew_and_old_losses_do_not_count_against_it() {
     // P-10: packets in flight at the move are acknowledged or lost later; no counter underflows (audits run).
