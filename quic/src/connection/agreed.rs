@@ -142,6 +142,10 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::rng::Rng;
+    use crate::base::time::Instant;
+    use crate::cid::CidTable;
+    use crate::config::Shard;
 
     fn cid(byte: u8) -> Cid {
         Cid::new(&[byte; 8]).unwrap()
@@ -162,6 +166,20 @@ mod tests {
         assert!(check(&theirs(), Role::Client, cid(1), cid(3), true).is_err());
         let retried = TransportParameters { retry_source_connection_id: Some(cid(9)), ..theirs() };
         assert!(check(&retried, Role::Client, cid(1), cid(2), true).is_err());
+    }
+
+    /// MP-008
+    #[test]
+    fn a_server_offers_nothing_to_a_client_without_a_connection_id() {
+        let mut cids = CidTable::new(Shard::default(), [1; 16], [2; 32], 3);
+        let mut rng = Rng::new([4; 32]);
+        for (peer, offered) in [(Cid::EMPTY, None), (cid(9), Some(7))] {
+            let mut turn = Turn { now: Instant::ZERO, slot: 0, cids: &mut cids, rng: &mut rng };
+            let server = Some((cid(1), [0; 16], peer));
+            let encoded = ours(&TransportConfig::default(), Role::Server, cid(2), server, &mut turn);
+            let declared = TransportParameters::decode(&encoded, Role::Server).unwrap();
+            assert_eq!(declared.initial_max_path_id, offered);
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@
 
 mod code_points;
 mod end;
+pub(crate) mod frames;
+mod rules_closing;
+mod rules_negotiation;
 mod tests;
 mod wire;
 
