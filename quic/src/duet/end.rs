@@ -113,6 +113,12 @@ impl End {
         self.inside().hook.says.push_back(say);
     }
 
+    /// A `PATH_NEW_CONNECTION_ID` for it to say: a new ID of its own that is to take the place of all before it.
+    pub(crate) fn rotation(&mut self, path: u32) -> Frame<'static> {
+        let key = self.key.expect("a connection");
+        Frame::NewConnectionId(self.endpoint.issue(key, PathId(path)))
+    }
+
     /// From now on it says nothing of its own accord.
     pub(crate) fn mute(&mut self, mute: bool) {
         self.inside().hook.mute = mute;

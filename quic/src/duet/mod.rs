@@ -31,8 +31,12 @@
 mod code_points;
 mod end;
 pub(crate) mod frames;
+mod rules_abandon;
+mod rules_cids;
 mod rules_closing;
 mod rules_negotiation;
+mod rules_opening;
+mod rules_status;
 mod tests;
 mod wire;
 

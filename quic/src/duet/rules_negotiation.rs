@@ -40,7 +40,7 @@ fn varint(value: u64) -> Vec<u8> {
 }
 
 /// From now on `role` declares this for `initial_max_path_id`.
-fn declare(role: Role, value: Vec<u8>) {
+pub(super) fn declare(role: Role, value: Vec<u8>) {
     tamper_with_parameters(Some(Box::new(move |declaring, encoded| {
         if declaring == role {
             set_parameter(encoded, MAX_PATH_ID, &value);

@@ -142,6 +142,17 @@ impl LocalCids {
         self.issued.drain(..).for_each(|issued| turn.cids.release(&issued.cid));
     }
 
+    /// Issues one more ID, in a frame that asks to retire all before it and that the caller says himself.
+    #[cfg(test)]
+    pub(crate) fn issue_silently(&mut self, turn: &mut Turn<'_>, path: PathId) -> NewConnectionId {
+        let sequence = self.next_sequence;
+        let (cid, reset_token) = turn.mint(path, sequence);
+        self.issued.push(Issued { sequence, cid, token: reset_token, post: Post::Acked });
+        self.next_sequence += 1;
+        let path = u64::from(path.0);
+        NewConnectionId { path, plain: false, sequence, retire_prior_to: sequence, cid, reset_token }
+    }
+
     /// IDs that packets may carry.
     pub(crate) fn len(&self) -> usize {
         self.issued.len()
