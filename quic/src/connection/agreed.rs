@@ -195,6 +195,7 @@ mod tests {
         assert_eq!(check(&empty, Role::Server, cid(1), Cid::EMPTY, false), Ok(()), "unknown to us");
     }
 
+    /// MP-212
     #[test]
     fn absurd_delays_do_not_overflow() {
         let agreed = Agreed { ack_delay_exponent: 20, ..Agreed::unknown(&TransportConfig::default()) };

@@ -209,7 +209,7 @@ fn a_path_that_fails_is_abandoned_carries_nothing_and_uses_its_id_up() {
     assert_eq!(duet.open(2), PathId(2));
 }
 
-/// MP-113, P-14, P-15
+/// MP-113, P-14, P-15, P-78
 #[test]
 fn challenges_to_nobody_differ_back_off_and_end() {
     let mut duet = Duet::confirmed();
