@@ -264,8 +264,7 @@ mod tests {
             "--stats",
             "--datagram-size",
             "--datagram-size-max",
-        ]
-        {
+        ] {
             assert!(help.contains(option), "{option}");
         }
         assert!(matches!(read("--version"), Err(Instead::Show(_))));

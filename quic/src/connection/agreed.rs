@@ -176,8 +176,9 @@ mod tests {
         for (peer, offered) in [(Cid::EMPTY, None), (cid(9), Some(7))] {
             let mut turn = Turn { now: Instant::ZERO, slot: 0, cids: &mut cids, rng: &mut rng };
             let server = Some((cid(1), [0; 16], peer));
-            let encoded = ours(&TransportConfig::default(), Role::Server, cid(2), server, &mut turn);
-            let declared = TransportParameters::decode(&encoded, Role::Server).unwrap();
+            let points = MultipathCodePoints::default();
+            let encoded = ours(&TransportConfig::default(), points, Role::Server, cid(2), server, &mut turn);
+            let declared = TransportParameters::decode(&encoded, Role::Server, points).unwrap();
             assert_eq!(declared.initial_max_path_id, offered);
         }
     }

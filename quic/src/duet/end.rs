@@ -90,6 +90,12 @@ impl End {
         self.events.contains(event)
     }
 
+    /// Did the last state of this path go?
+    pub(crate) fn saw_closed(&self, id: u32) -> bool {
+        let is = |event: &Event| matches!(event, Event::PathClosed { stats } if stats.id == PathId(id));
+        self.events.iter().any(is)
+    }
+
     /// Forgets what it said and heard so far; events are kept.
     pub(crate) fn forget(&mut self) {
         (self.heard, self.said, self.sent) = (Vec::new(), Vec::new(), Vec::new());

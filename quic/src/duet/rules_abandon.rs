@@ -51,7 +51,7 @@ fn a_path_is_abandoned_on_another_one_answered_there_and_silent_from_then_on() {
                 assert!(end.said_on(path).is_empty(), "{:?}: {:?}", end.role, end.said_on(path));
                 assert!(!end.said(|frame| matches!(frame, Frame::RetireConnectionId { .. })));
                 let event = Event::PathAbandoned { path: PathId(path), code: CODE, by_peer: end.role != by };
-                assert!(end.saw(&event) && end.saw(&Event::PathClosed(PathId(path))), "{:?}", end.events);
+                assert!(end.saw(&event) && end.saw_closed(path), "{:?}", end.events);
             }
         }
     }

@@ -124,7 +124,7 @@ fn each_of_them_may_travel_on_any_open_path() {
 fn an_acknowledgement_is_about_the_numbers_of_its_path() {
     let mut duet = Duet::with_paths(2);
     duet.server.mute(true);
-    for path in [0, 1] {
+    for path in [0, 0, 0, 1] {
         duet.client.says(path, &[Frame::Ping]);
     }
     duet.run_for(ms(12));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::frames::{is_of_multipath, ten};
 use super::*;
+use crate::config::MultipathCodePoints;
 use crate::id::Direction;
 use crate::path::set::OpenPathError;
 use crate::wire::cursor::{Reader, Sink};
@@ -104,7 +105,8 @@ fn what_an_end_declares_is_its_number_of_paths_less_one_and_within_32_bits() {
         let seen = Rc::clone(&declared);
         tamper_with_parameters(Some(Box::new(move |role, encoded| {
             if role == Role::Client {
-                *seen.borrow_mut() = Some(TransportParameters::decode(encoded, role).unwrap());
+                *seen.borrow_mut() =
+                    Some(TransportParameters::decode(encoded, role, MultipathCodePoints::default()).unwrap());
             }
         })));
         let mut duet = Duet::new_set(|client, _| client.max_paths = most);

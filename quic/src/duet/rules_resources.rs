@@ -150,6 +150,9 @@ fn a_path_to_where_one_was_abandoned_is_a_new_one() {
     );
 }
 
+/// What an application asks of a connection.
+type Ask = Box<dyn Fn(&mut crate::ConnectionGuard<'_>)>;
+
 /// P-65
 #[test]
 fn whatever_the_application_asks_leaves_at_once() {
@@ -157,10 +160,9 @@ fn whatever_the_application_asks_leaves_at_once() {
     let before = duet.client.said.len();
     let route = duet.line(3).at_client(3);
     let mut said = before;
-    type Ask = Box<dyn Fn(&mut crate::ConnectionGuard<'_>)>;
     let asks: Vec<(&str, Ask)> = vec![
         ("backup", Box::new(|it| it.set_path_backup(PathId(1), true).unwrap())),
-        ("open", Box::new(move |it| drop(it.open_path(route).unwrap()))),
+        ("open", Box::new(move |it| assert_eq!(it.open_path(route), Ok(PathId(3))))),
         ("abandon", Box::new(|it| it.abandon_path(PathId(2), PathErrorCode::NO_ERROR).unwrap())),
         ("close", Box::new(|it| it.close(0, b""))),
     ];

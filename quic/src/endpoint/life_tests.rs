@@ -45,6 +45,7 @@ fn living(pair: &mut Pair) -> (ConnectionStats, Vec<PathStats>) {
     (client.stats(), client.paths().filter_map(|path| client.path_stats(path)).collect())
 }
 
+/// P-74
 #[test]
 fn final_numbers_come_with_the_end_of_a_path_and_add_up_with_the_others() {
     let mut pair = confirmed(|_| {});
@@ -97,8 +98,10 @@ fn every_path_is_opened_once_and_ends_once_with_nothing_after() {
 
 fn names(event: &Event, path: PathId) -> bool {
     match event {
-        Event::PathOpened(id) | Event::PathValidated(id) | Event::PathSuspect(id) => *id == path,
-        Event::PathAbandoned { path: id, .. } => *id == path,
+        Event::PathOpened(id)
+        | Event::PathValidated(id)
+        | Event::PathSuspect(id)
+        | Event::PathAbandoned { path: id, .. } => *id == path,
         Event::PathClosed { stats } => stats.id == path,
         _ => false,
     }

@@ -544,3 +544,7 @@ impl Paths {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;

@@ -120,6 +120,7 @@ fn the_rules_of_the_multipath_parameter_hold_for_all_code_points_that_are_known(
     );
 }
 
+/// MP-012
 #[test]
 fn a_number_is_one_number_and_nothing_else() {
     for id in [0x01, 0x0b, 0x3e] {
