@@ -90,6 +90,7 @@ fn cut(seed: u64, cut_near: bool, ways: &[Way]) {
     assert!(refusals.is_empty(), "{refusals:?}");
 }
 
+/// MP-295
 #[test]
 fn data_moves_over_when_the_near_path_goes_dark() {
     cut(10, true, &[Way::Up, Way::Down]);
@@ -170,6 +171,7 @@ fn key_updates(seed: u64, protection: Protection, trouble: f64, by: [Role; 10]) 
     report
 }
 
+/// MP-041
 #[test]
 fn ten_key_updates_on_four_paths_lose_nothing() {
     let report = key_updates(20, Protection::Real, 0.0, [Role::Client; 10]);
@@ -186,6 +188,7 @@ fn both_ends_update_keys_on_four_bad_paths() {
     assert_eq!(report.client().key_updates, report.server().key_updates, "{report}");
 }
 
+/// MP-161
 #[test]
 fn a_path_abandoned_by_either_end_falls_silent_and_the_rest_goes_on() {
     for (seed, by, near_goes) in [
@@ -212,6 +215,7 @@ fn a_path_abandoned_by_either_end_falls_silent_and_the_rest_goes_on() {
     }
 }
 
+/// MP-180
 #[test]
 fn an_abandoned_path_makes_room_for_a_new_one() {
     let mut world = World::seeded(34);
@@ -228,6 +232,7 @@ fn an_abandoned_path_makes_room_for_a_new_one() {
     assert_eq!(world.path_stats(Role::Server, spare).map(|stats| stats.stage), Some(PathStage::Open));
 }
 
+/// P-33
 #[test]
 fn paths_open_and_close_a_hundred_times() {
     let mut world = World::seeded(35);
@@ -246,6 +251,7 @@ fn paths_open_and_close_a_hundred_times() {
     assert!(report.client().paths_opened >= 90, "{report}");
 }
 
+/// MP-140
 #[test]
 fn a_backup_is_idle_until_it_is_needed() {
     let mut world = World::seeded(40);
@@ -263,6 +269,7 @@ fn a_backup_is_idle_until_it_is_needed() {
     assert!(report.carried_by(far) > mb(3), "{report}");
 }
 
+/// MP-017
 #[test]
 fn a_path_that_is_a_backup_from_its_first_packet_on_carries_next_to_nothing() {
     for backup_first in [false, true] {

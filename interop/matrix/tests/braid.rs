@@ -69,6 +69,7 @@ fn noq_downloads_from_us_over_four_paths() {
     assert!(report.paths.iter().all(|path| path.share_of(&report.paths) > 0.1), "{report:?}");
 }
 
+/// MP-017
 #[test]
 fn noq_gets_one_path_where_we_have_multipath_switched_off() {
     let report = download_from_us(Noq, &["--max-paths", "1"], &["--paths", "4"]);

@@ -131,12 +131,14 @@ mod tests {
         RouteId::new(LocalId(0), local.parse().unwrap(), remote.parse().unwrap())
     }
 
+    /// P-55
     #[test]
     fn mapped_and_plain_ipv4_are_one_route() {
         let mapped = route("[::ffff:127.0.0.1]:443", "[::ffff:127.0.0.2]:50000");
         assert_eq!(mapped, route("127.0.0.1:443", "127.0.0.2:50000"));
     }
 
+    /// P-51
     #[test]
     fn a_local_address_that_becomes_known_is_no_change() {
         let mut known_later = route("0.0.0.0:443", "127.0.0.2:50000");
@@ -155,6 +157,7 @@ mod tests {
         assert!(!one.matches(&other));
     }
 
+    /// P-55
     #[test]
     fn flow_labels_and_global_scopes_do_not_matter_but_link_local_scopes_do() {
         let ip: Ipv6Addr = "2001:db8::1".parse().unwrap();

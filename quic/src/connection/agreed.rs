@@ -142,6 +142,10 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::rng::Rng;
+    use crate::base::time::Instant;
+    use crate::cid::CidTable;
+    use crate::config::Shard;
 
     fn cid(byte: u8) -> Cid {
         Cid::new(&[byte; 8]).unwrap()
@@ -164,6 +168,21 @@ mod tests {
         assert!(check(&retried, Role::Client, cid(1), cid(2), true).is_err());
     }
 
+    /// MP-008
+    #[test]
+    fn a_server_offers_nothing_to_a_client_without_a_connection_id() {
+        let mut cids = CidTable::new(Shard::default(), [1; 16], [2; 32], 3);
+        let mut rng = Rng::new([4; 32]);
+        for (peer, offered) in [(Cid::EMPTY, None), (cid(9), Some(7))] {
+            let mut turn = Turn { now: Instant::ZERO, slot: 0, cids: &mut cids, rng: &mut rng };
+            let server = Some((cid(1), [0; 16], peer));
+            let points = MultipathCodePoints::default();
+            let encoded = ours(&TransportConfig::default(), points, Role::Server, cid(2), server, &mut turn);
+            let declared = TransportParameters::decode(&encoded, Role::Server, points).unwrap();
+            assert_eq!(declared.initial_max_path_id, offered);
+        }
+    }
+
     #[test]
     fn multipath_needs_connection_ids() {
         // MP-009
@@ -177,6 +196,7 @@ mod tests {
         assert_eq!(check(&empty, Role::Server, cid(1), Cid::EMPTY, false), Ok(()), "unknown to us");
     }
 
+    /// MP-212
     #[test]
     fn absurd_delays_do_not_overflow() {
         let agreed = Agreed { ack_delay_exponent: 20, ..Agreed::unknown(&TransportConfig::default()) };

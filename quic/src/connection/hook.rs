@@ -167,6 +167,10 @@ impl Connection {
         &self.paths
     }
 
+    pub(crate) fn paths_mut(&mut self) -> &mut Paths {
+        &mut self.paths
+    }
+
     pub(crate) fn keys_mut(&mut self) -> Option<&mut crate::crypto::keyring::KeyRing> {
         self.keys.as_deref_mut()
     }

@@ -138,6 +138,7 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
+    /// MP-049
     #[test]
     fn a_closing_connection_answers_ever_more_rarely() {
         let mut closing = Lifecycle::closing_by_application(7, b"bye", at(1));

@@ -111,6 +111,7 @@ fn a_connection_at_rest_ends_its_search_and_is_quiet() {
     assert!(sizes(&duet.client).contains(&1452), "with what leaves next it looks again");
 }
 
+/// P-50
 #[test]
 fn each_path_has_its_own_size() {
     // MP-298, and pitfall 50 of the field: discovery on path 0 alone, and its size for all.

@@ -406,6 +406,7 @@ mod tests {
         assert_eq!(may_update(true, 3, None, true, ms(999), PTO), Err(UpdateError::Unacknowledged));
     }
 
+    /// MP-040
     #[test]
     fn updates_are_three_ptos_apart_unless_the_key_runs_out() {
         let early = Err(UpdateError::TooEarly { until: ms(310) });

@@ -9,6 +9,7 @@ use crate::error::TransportErrorCode;
 const NO_LIMITS: KeyLimits =
     KeyLimits { update_after: u64::MAX, seals_max: u64::MAX, failures_max: u64::MAX };
 
+/// MP-041
 #[test]
 fn an_update_changes_both_directions_and_all_paths() {
     let (mut client, mut server) = End::pair();
@@ -53,6 +54,7 @@ fn both_ends_may_update_at_the_same_time() {
     assert_eq!((client.ring.generation(), server.ring.generation()), (1, 1));
 }
 
+/// MP-046, P-20
 #[test]
 fn the_first_packet_of_a_new_path_may_bring_the_update() {
     let (mut client, mut server) = End::pair();
@@ -64,6 +66,7 @@ fn the_first_packet_of_a_new_path_may_bring_the_update() {
     assert_eq!(client.open(6, &answer, ms(3)).unwrap().generation, 1);
 }
 
+/// MP-042, MP-045, MP-046, P-21
 #[test]
 fn old_packets_of_a_slow_path_open_until_the_guard_time_is_over() {
     let (mut client, mut server) = End::pair();
@@ -82,6 +85,7 @@ fn old_packets_of_a_slow_path_open_until_the_guard_time_is_over() {
     );
 }
 
+/// MP-046
 #[test]
 fn an_update_works_when_path_0_is_long_gone() {
     let (mut client, mut server) = End::pair();
@@ -163,6 +167,7 @@ fn an_acknowledgement_of_older_packets_does_not_answer_an_update() {
     assert_eq!(server.open(0, &second, ms(401)), Err(OpenError::KeyUpdate));
 }
 
+/// MP-044
 #[test]
 fn old_keys_on_a_newer_packet_number_of_the_same_path_are_an_error() {
     let (mut client, mut server) = End::pair();
@@ -174,6 +179,7 @@ fn old_keys_on_a_newer_packet_number_of_the_same_path_are_an_error() {
     assert_eq!(server.open(0, &wrong, ms(3)), Err(OpenError::KeyUpdate));
 }
 
+/// MP-044
 #[test]
 fn newer_keys_on_an_older_packet_number_are_the_same_error() {
     let (mut client, mut server) = End::pair();
@@ -233,6 +239,7 @@ fn a_peer_that_does_not_wait_three_pto_is_followed_after_one() {
     assert_eq!(server.open(0, &hasty, ms(102)).unwrap().generation, 2);
 }
 
+/// MP-307, P-22
 #[test]
 fn seals_of_all_paths_count_together() {
     let (mut client, mut server) = End::pair();
@@ -265,6 +272,7 @@ fn a_used_up_key_seals_nothing_but_the_close() {
     assert_eq!(client.seal(1, 3), Err(SealError::LimitReached));
 }
 
+/// MP-307, P-22
 #[test]
 fn failures_of_all_paths_and_levels_count_together() {
     let (mut client, mut server) = End::pair();
@@ -283,6 +291,7 @@ fn failures_of_all_paths_and_levels_count_together() {
     assert_eq!(server.open(0, &good, ms(1)), Err(OpenError::LimitReached), "not even a good one any more");
 }
 
+/// MP-035, MP-308
 #[test]
 fn a_packet_of_one_path_does_not_open_on_another() {
     let (mut client, mut server) = End::pair();
@@ -291,6 +300,7 @@ fn a_packet_of_one_path_does_not_open_on_another() {
     assert_eq!(server.open(3, &packet, ms(1)).unwrap().generation, 0);
 }
 
+/// MP-308
 #[test]
 fn no_packet_number_is_sealed_twice() {
     let (mut client, _) = End::pair();

@@ -48,6 +48,7 @@ mod tests {
 
     const IV: &str = "6b26114b9cba2b63a9e8dd4f";
 
+    /// MP-030, MP-031
     #[test]
     fn the_example_of_the_draft_comes_out() {
         let ppn = Ppn::new(PathId(3), 54_321);
@@ -55,6 +56,7 @@ mod tests {
         assert_eq!(multipath_nonce(&unhex(IV), ppn), unhex("6b2611489cba2b63a9e8097e"));
     }
 
+    /// MP-030, MP-032
     #[test]
     fn every_byte_of_path_and_number_has_its_place() {
         let cases = [
@@ -69,6 +71,7 @@ mod tests {
         }
     }
 
+    /// MP-032
     #[test]
     fn a_longer_vector_is_padded_in_front() {
         let iv = unhex("001122336b26114b9cba2b63a9e8dd4f");

@@ -123,6 +123,7 @@ mod tests {
         assert_eq!(turn_of(false, true, true, Some(5), 6), Turn::Next);
     }
 
+    /// MP-045
     #[test]
     fn a_path_without_a_packet_of_this_phase_goes_by_the_guard_time() {
         assert_eq!(turn_of(false, true, true, None, 9_990), Turn::Previous);

@@ -184,6 +184,7 @@ fn chacha() -> (PacketKey, HeaderKey) {
 
 const A_5_PN: u64 = 654_360_564;
 
+/// MP-034
 #[test]
 fn a_5_the_smallest_packet_is_sealed_and_opened() {
     let (key, header_key) = chacha();
@@ -198,6 +199,7 @@ fn a_5_the_smallest_packet_is_sealed_and_opened() {
     assert_eq!(packet[payload], [1]);
 }
 
+/// MP-033, MP-034
 #[test]
 fn the_path_changes_the_ciphertext_as_the_draft_says() {
     let (key, header_key) = chacha();
@@ -256,6 +258,7 @@ impl quic::PacketKey for WithoutPaths {
     }
 }
 
+/// MP-010, MP-037
 #[test]
 fn a_cipher_without_paths_is_found_out_and_still_carries_path_0() {
     let (packet, header) = chacha_ciphers();

@@ -90,6 +90,12 @@ impl End {
         self.events.contains(event)
     }
 
+    /// Did the last state of this path go?
+    pub(crate) fn saw_closed(&self, id: u32) -> bool {
+        let is = |event: &Event| matches!(event, Event::PathClosed { stats } if stats.id == PathId(id));
+        self.events.iter().any(is)
+    }
+
     /// Forgets what it said and heard so far; events are kept.
     pub(crate) fn forget(&mut self) {
         (self.heard, self.said, self.sent) = (Vec::new(), Vec::new(), Vec::new());
@@ -111,6 +117,12 @@ impl End {
     /// A packet with everything chosen by the test.
     pub(crate) fn says_so(&mut self, say: Say) {
         self.inside().hook.says.push_back(say);
+    }
+
+    /// A `PATH_NEW_CONNECTION_ID` for it to say: a new ID of its own that is to take the place of all before it.
+    pub(crate) fn rotation(&mut self, path: u32) -> Frame<'static> {
+        let key = self.key.expect("a connection");
+        Frame::NewConnectionId(self.endpoint.issue(key, PathId(path)))
     }
 
     /// From now on it says nothing of its own accord.

@@ -30,6 +30,18 @@
 
 mod code_points;
 mod end;
+pub(crate) mod frames;
+mod rules_abandon;
+mod rules_abandoned;
+mod rules_cids;
+mod rules_closing;
+mod rules_frames;
+mod rules_migration;
+mod rules_negotiation;
+mod rules_opening;
+mod rules_recovery;
+mod rules_resources;
+mod rules_status;
 mod tests;
 mod wire;
 
@@ -253,8 +265,9 @@ impl Duet {
                 len += packet.bytes;
                 inside.push(packet);
             }
-            let (bytes, segment) = (bytes.to_vec(), (at, count));
-            let datagram = Datagram { to, line, route, bytes, packets: inside, at: self.now, segment };
+            let (bytes, segment, remote) = (bytes.to_vec(), (at, count), train.remote);
+            let datagram =
+                Datagram { to, line, route, remote, bytes, packets: inside, at: self.now, segment };
             let from = self.end(to.peer());
             from.said.extend_from_slice(&datagram.packets);
             from.sent.push(datagram.clone());

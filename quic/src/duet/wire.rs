@@ -68,6 +68,8 @@ pub(crate) struct Datagram {
     pub(crate) line: Option<u16>,
     /// As its receiver will see it.
     pub(crate) route: RouteId,
+    /// Where its sender wants it to go.
+    pub(crate) remote: SocketAddr,
     pub(crate) bytes: Vec<u8>,
     /// What is in it, by the word of the end that wrote it. Empty for what belongs to no connection.
     pub(crate) packets: Vec<Packet>,

@@ -7,6 +7,9 @@
 use super::{ConnectionKey, Endpoint};
 use crate::connection::Connection;
 use crate::datagram::TrainTag;
+use crate::id::PathId;
+use crate::turn::Turn;
+use crate::wire::frame::NewConnectionId;
 
 impl Endpoint {
     /// The connection itself; it is visited as if something had happened.
@@ -20,6 +23,14 @@ impl Endpoint {
     pub(crate) fn sender(&mut self, tag: TrainTag) -> Option<&mut Connection> {
         let slot = super::transmit::untag(tag)?.slot;
         self.entries.get_mut(slot as usize).map(|entry| &mut *entry.connection)
+    }
+
+    /// A real ID of a path that the path has issued and not said; whoever hears of it is to retire all before it.
+    pub(crate) fn issue(&mut self, key: ConnectionKey, path: PathId) -> NewConnectionId {
+        let Self { entries, cids, rng, .. } = self;
+        let mut turn = Turn { now: self.turn_at, slot: key.slot, cids, rng };
+        let paths = entries[key.slot as usize].connection.paths_mut();
+        paths.get_mut(path).expect("the path").local.issue_silently(&mut turn, path)
     }
 
     /// Connection IDs in its tables.

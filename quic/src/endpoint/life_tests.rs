@@ -45,6 +45,7 @@ fn living(pair: &mut Pair) -> (ConnectionStats, Vec<PathStats>) {
     (client.stats(), client.paths().filter_map(|path| client.path_stats(path)).collect())
 }
 
+/// P-74
 #[test]
 fn final_numbers_come_with_the_end_of_a_path_and_add_up_with_the_others() {
     let mut pair = confirmed(|_| {});

@@ -73,6 +73,7 @@ fn a_new_port_moves_the_path_and_keeps_what_was_learned() {
     assert_eq!(after.in_flight, 0);
 }
 
+/// MP-118
 #[test]
 fn a_new_host_begins_anew_and_old_losses_do_not_count_against_it() {
     // P-10: packets in flight at the move are acknowledged or lost later; no counter underflows (audits run).
@@ -133,6 +134,7 @@ fn somebody_who_sends_on_faster_does_not_steal_the_path() {
     assert_eq!(server_stats(&mut pair, ZERO).route.remote(), address("127.0.0.1:1000"));
 }
 
+/// MP-286
 #[test]
 fn each_path_moves_alone() {
     // MP-116, MP-117

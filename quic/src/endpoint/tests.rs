@@ -73,6 +73,7 @@ fn four_paths_open_and_carry_data() {
     assert_eq!(pair.read_at_server(stream).0.len(), 200_000);
 }
 
+/// MP-176, MP-124
 #[test]
 fn a_path_given_up_is_gone_on_both_sides_and_its_id_is_not_used_again() {
     let mut pair = Pair::new(TransportConfig { max_paths: 2, ..TransportConfig::default() });
@@ -92,6 +93,7 @@ fn a_path_given_up_is_gone_on_both_sides_and_its_id_is_not_used_again() {
     assert!(pair.saw(&Event::PathValidated(second)));
 }
 
+/// MP-179, MP-100
 #[test]
 fn the_last_path_is_not_given_up_and_servers_open_none() {
     let mut pair = Pair::new(TransportConfig::default());
@@ -192,6 +194,7 @@ fn a_stranger_is_reset_with_a_smaller_packet_and_a_client_believes_a_true_reset(
     assert!(pair.server.stats().stateless_resets > 0);
 }
 
+/// MP-017
 #[test]
 fn without_multipath_all_goes_over_one_path() {
     let mut pair = Pair::new(TransportConfig { max_paths: 1, ..TransportConfig::default() });
@@ -275,6 +278,7 @@ fn a_late_copy_of_the_first_packet_starts_no_second_connection() {
     assert_eq!(pair.server.connections().count(), 1);
 }
 
+/// P-57
 #[test]
 fn changes_of_mind_about_a_path_do_not_pile_up() {
     let mut pair = Pair::new(TransportConfig::default());

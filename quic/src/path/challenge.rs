@@ -166,6 +166,7 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
+    /// MP-113
     #[test]
     fn challenges_repeat_with_back_off_and_then_the_path_fails() {
         let mut rng = Rng::new([1; 32]);
@@ -196,6 +197,7 @@ mod tests {
         assert_eq!(challenge.on_response([0; 8], at(250)), None);
     }
 
+    /// P-68, MP-336
     #[test]
     fn an_answer_to_a_small_challenge_asks_for_a_padded_one_and_time_for_it() {
         let mut rng = Rng::new([1; 32]);
@@ -212,6 +214,7 @@ mod tests {
         Owed { data: [n; 8], route, credit: 3600 }
     }
 
+    /// P-68, MP-336
     #[test]
     fn a_flood_of_challenges_is_answered_within_bounds() {
         let mut responses = Responses::default();

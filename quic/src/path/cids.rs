@@ -142,6 +142,17 @@ impl LocalCids {
         self.issued.drain(..).for_each(|issued| turn.cids.release(&issued.cid));
     }
 
+    /// Issues one more ID, in a frame that asks to retire all before it and that the caller says himself.
+    #[cfg(test)]
+    pub(crate) fn issue_silently(&mut self, turn: &mut Turn<'_>, path: PathId) -> NewConnectionId {
+        let sequence = self.next_sequence;
+        let (cid, reset_token) = turn.mint(path, sequence);
+        self.issued.push(Issued { sequence, cid, token: reset_token, post: Post::Acked });
+        self.next_sequence += 1;
+        let path = u64::from(path.0);
+        NewConnectionId { path, plain: false, sequence, retire_prior_to: sequence, cid, reset_token }
+    }
+
     /// IDs that packets may carry.
     pub(crate) fn len(&self) -> usize {
         self.issued.len()
@@ -397,6 +408,7 @@ mod tests {
         receipts.len()
     }
 
+    /// MP-061, MP-066
     #[test]
     fn a_path_in_use_has_a_spare_id_and_a_reserved_one_has_one_id() {
         let mut bench = Bench::new();
@@ -423,6 +435,7 @@ mod tests {
         assert!(!local.wants(), "a late loss of an acknowledged frame changes nothing");
     }
 
+    /// MP-075
     #[test]
     fn retiring_what_was_never_issued_or_is_in_use_is_a_violation() {
         let mut bench = Bench::new();
@@ -488,6 +501,7 @@ mod tests {
         assert_eq!((remote.current(), remote.parked()), (Some(new(9, 9).cid), None));
     }
 
+    /// MP-072, MP-074
     #[test]
     fn retire_prior_to_moves_on_and_late_older_ids_are_retired_at_once() {
         let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
@@ -503,6 +517,7 @@ mod tests {
         assert_eq!(bench.cids.reset_by(&[0; 16]), None, "MP-174");
     }
 
+    /// MP-064
     #[test]
     fn a_repeated_frame_is_harmless_and_a_changed_one_is_not() {
         let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
@@ -514,6 +529,7 @@ mod tests {
         assert!(remote.on_new(&mut bench.turn(), &twice).is_err());
     }
 
+    /// MP-065
     #[test]
     fn one_id_beyond_the_limit_is_an_error() {
         let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
@@ -524,6 +540,7 @@ mod tests {
         assert_eq!(error.code, TransportErrorCode::CONNECTION_ID_LIMIT_ERROR);
     }
 
+    /// MP-078
     #[test]
     fn a_peer_that_only_makes_us_retire_is_stopped() {
         let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());

@@ -148,6 +148,7 @@ mod tests {
         assert_eq!(idle.keep_alive_at(Some(ms(5))), Some(at(100)));
     }
 
+    /// MP-304
     #[test]
     fn a_path_has_no_timers_unless_it_is_given_some() {
         let mut upkeep = Upkeep::new(Duration::ZERO, Duration::ZERO, at(0));

@@ -64,6 +64,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    /// MP-297
     #[test]
     fn three_packets_behind_is_lost_and_two_is_not() {
         assert_eq!(verdict(7, at(100), 10, ms(50), at(101)), Verdict::Lost);
@@ -84,6 +85,7 @@ mod tests {
         assert_eq!(probe_after(ms(3000), 2), ms(3000), "a longer timeout than the cap is kept");
     }
 
+    /// MP-297
     #[test]
     fn losses_over_more_than_three_probe_timeouts_are_persistent() {
         assert!(!is_persistent(at(0), at(300), ms(100)));

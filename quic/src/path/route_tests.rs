@@ -12,6 +12,7 @@ fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
 }
 
+/// MP-114
 #[test]
 fn an_unproven_peer_gets_three_times_what_it_sent() {
     let mut route = route(false);

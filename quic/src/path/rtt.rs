@@ -176,6 +176,7 @@ mod tests {
         assert_eq!(after(None), us(101_875)); // 180 - 65 = 115
     }
 
+    /// MP-290, P-46
     #[test]
     fn a_hint_seeds_once_and_is_no_sample() {
         let mut rtt = RttEstimator::new(INITIAL);

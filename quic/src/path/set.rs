@@ -549,3 +549,7 @@ impl Paths {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "set_tests.rs"]
+mod tests;

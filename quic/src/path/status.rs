@@ -117,6 +117,7 @@ mod tests {
         w.written().to_vec()
     }
 
+    /// MP-145, MP-225
     #[test]
     fn each_frame_has_a_higher_number_and_the_newest_state() {
         let mut status = StatusPair::default();
@@ -128,6 +129,7 @@ mod tests {
         assert!(!status.wants());
     }
 
+    /// MP-149
     #[test]
     fn only_the_loss_of_the_last_frame_repeats_it() {
         let mut status = StatusPair::default();
@@ -142,6 +144,7 @@ mod tests {
         assert_eq!(written(&mut status), [0x7e, 0x77, 2, 3]);
     }
 
+    /// MP-146, P-59
     #[test]
     fn late_and_equal_numbers_of_the_peer_are_ignored() {
         let mut status = StatusPair::default();
@@ -163,6 +166,7 @@ mod tests {
         assert!(!status.is_backup());
     }
 
+    /// MP-151
     #[test]
     fn a_backup_path_is_announced_again_once_it_is_validated() {
         let mut status = StatusPair::default();

@@ -95,6 +95,7 @@ fn when_only_pacing_blocks_the_first_pacer_sets_the_time() {
     }
 }
 
+/// MP-140
 #[test]
 fn backup_paths_stay_idle_while_another_path_is_usable_even_if_it_is_full() {
     for kind in OURS {
@@ -114,6 +115,7 @@ fn backup_paths_take_over_when_all_others_are_suspect() {
     }
 }
 
+/// MP-142
 #[test]
 fn suspect_paths_are_used_when_there_are_no_others_and_backups_last_of_all() {
     for kind in OURS {
@@ -228,6 +230,7 @@ impl Scheduler for Stubborn {
     }
 }
 
+/// MP-285
 #[test]
 fn a_users_scheduler_can_neither_overdraw_nor_outrun_nor_invent_a_path() {
     let paths = [path(0, 10), full(path(1, 10)), paced(path(2, 10), 6)];

@@ -256,6 +256,7 @@ fn overdue_bytes_are_offered_once_and_the_first_acknowledgement_takes_them_back(
     assert_eq!(streams.send_state(id), Some(SendState::Finished { unacknowledged: 0 }));
 }
 
+/// MP-296
 #[test]
 fn a_late_acknowledgement_after_repair_counts_once() {
     let mut streams = server();

@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(written(None, &set(&[0..1, 2..4, 7..10]), None, 99), Some(bytes.to_vec()));
     }
 
+    /// MP-212
     #[test]
     fn a_range_that_runs_below_zero_is_malformed() {
         let malformed = |bytes: &[u8]| decode(bytes).unwrap_err().code;

@@ -162,6 +162,7 @@ mod tests {
         both_ways(&plain, &Frame::NewConnectionId(frame));
     }
 
+    /// MP-073
     #[test]
     fn connection_ids_have_1_to_20_bytes() {
         let malformed = |bytes: &[u8]| decode(bytes).unwrap_err();
@@ -178,6 +179,7 @@ mod tests {
         );
     }
 
+    /// MP-073
     #[test]
     fn a_connection_id_cannot_retire_itself() {
         let mut bytes = new_connection_id(8);

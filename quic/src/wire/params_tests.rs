@@ -77,6 +77,7 @@ fn each_limit_holds_from_both_sides() {
     }
 }
 
+/// MP-004, MP-005, MP-006
 #[test]
 fn the_multipath_parameter_is_read_and_written_as_in_the_draft() {
     assert_eq!(decode(&[0x3e, 1, 1]).unwrap().initial_max_path_id, Some(1));
@@ -85,6 +86,7 @@ fn the_multipath_parameter_is_read_and_written_as_in_the_draft() {
     assert_eq!(encoded(&zero), [0x3e, 1, 0], "zero is not absence");
 }
 
+/// MP-012
 #[test]
 fn the_multipath_parameter_of_older_drafts_comes_before_the_final_one() {
     let both = TransportParameters {
@@ -118,6 +120,7 @@ fn the_rules_of_the_multipath_parameter_hold_for_all_code_points_that_are_known(
     );
 }
 
+/// MP-012
 #[test]
 fn a_number_is_one_number_and_nothing_else() {
     for id in [0x01, 0x0b, 0x3e] {
@@ -131,6 +134,7 @@ fn a_number_is_one_number_and_nothing_else() {
     refused(&[0x21, 0xff]);
 }
 
+/// MP-012
 #[test]
 fn a_parameter_given_twice_is_refused() {
     for twice in [one_number(0x01, 5), one(0x0c, &[]), one(0x0f, &[1]), one_number(0x3e, 3)] {

@@ -68,6 +68,7 @@ fn sample(frame_type: u64) -> Vec<u8> {
     bytes
 }
 
+/// MP-203, MP-205
 #[test]
 fn every_type_is_read_and_a_missing_byte_is_noticed() {
     for frame_type in EVERY_TYPE {
@@ -85,6 +86,7 @@ fn every_type_is_read_and_a_missing_byte_is_noticed() {
     }
 }
 
+/// MP-200, MP-003
 #[test]
 fn frames_stand_only_in_the_packets_of_table_3() {
     for frame_type in EVERY_TYPE {
@@ -125,6 +127,7 @@ fn unknown_types_are_malformed() {
     }
 }
 
+/// MP-203
 #[test]
 fn a_type_in_a_longer_encoding_is_a_violation() {
     for (frame_type, width) in [(0x01, 2), (0x3e, 2), (0x01, 8), (0x3e75, 4), (0x00, 4)] {
