@@ -310,6 +310,7 @@ mod tests {
             ),
             stage: PathStage::Suspect,
             backup: true,
+            backup_by_us: false,
             packets_sent: 1,
             packets_received: 2,
             packets_lost: 3,

@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use super::Connection;
-use super::handshake::Handshake;
 use super::lifecycle::Lifecycle;
-use super::race::Race;
 use crate::base::time::Instant;
 use crate::error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 use crate::event::Event;
@@ -142,8 +140,8 @@ impl Connection {
     /// Loss and probe timers of the Initial and Handshake levels.
     fn handshake_deadline(&self) -> Option<Instant> {
         let handshake = self.handshake.as_ref()?;
-        let race = handshake.race.as_ref().and_then(Race::deadline);
-        handshake.loss_at().into_iter().chain(self.handshake_probe_at()).chain(race).min()
+        let others = self.handshake_probe_at().into_iter().chain(handshake.race_at());
+        handshake.loss_at().into_iter().chain(others).min()
     }
 
     fn handshake_probe_at(&self) -> Option<Instant> {
@@ -158,8 +156,7 @@ impl Connection {
 
     fn on_handshake_deadline(&mut self, turn: &Turn<'_>) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= turn.now);
-        let race = |handshake: &Box<Handshake>| handshake.race.as_ref().and_then(Race::deadline);
-        if due(self.handshake.as_ref().and_then(race)) {
+        if due(self.handshake.as_ref().and_then(|handshake| handshake.race_at())) {
             self.next_in_race(turn.now);
         }
         if due(self.handshake.as_ref().and_then(|handshake| handshake.loss_at())) {

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::race::Race;
+use crate::base::address::RouteId;
 use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::crypto::crypto_stream::CryptoStream;
@@ -65,6 +66,16 @@ impl Handshake {
             heard: false,
             race: None,
         }
+    }
+
+    /// When the race of routes goes on.
+    pub(super) fn race_at(&self) -> Option<Instant> {
+        self.race.as_ref().and_then(Race::deadline)
+    }
+
+    /// May the first answer come on this route?
+    pub(super) fn races_on(&self, route: &RouteId) -> bool {
+        self.race.as_ref().is_some_and(|race| race.has(route))
     }
 
     /// The destination that the client chose for its first packets.

@@ -147,7 +147,9 @@ impl Connection {
         if let Some(handshake) = &mut this.handshake {
             handshake.race = Some(Race::new(route, this.config.race_after, turn.now));
         }
-        others.iter().for_each(|other| this.add_local(turn, *other));
+        for other in others {
+            this.add_local(turn, *other);
+        }
         this.pump_tls(turn).map_err(|_| TlsConfigError::NoInitialSuite)?;
         Ok(this)
     }

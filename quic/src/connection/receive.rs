@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::frames::Place;
-use super::handshake::{Handshake, Rung};
+use super::handshake::Rung;
 use crate::base::address::{Ecn, RouteId};
 use crate::cid::CID_LEN;
 use crate::config::PathOptions;
@@ -116,8 +116,7 @@ impl Connection {
         // A client's address may change, a server's may not (RFC 9000 §9).
         let may_move = self.role == Role::Server && self.confirmed;
         let may_open = self.role == Role::Server && self.paths.is_multipath();
-        let races = |handshake: &Box<Handshake>| handshake.race.as_ref().is_some_and(|race| race.has(route));
-        let races = self.handshake.as_ref().is_some_and(races);
+        let races = self.handshake.as_ref().is_some_and(|handshake| handshake.races_on(route));
         let shaking = self.role == Role::Server && self.lifecycle.is_handshaking();
         let path = self.paths.get_mut(path)?;
         let abandoned = path.stage().is_abandoned();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::pair::{Pair, route};
+use super::pair::{Pair, Wire, route};
 use super::*;
 use crate::base::address::LocalId;
 use crate::config::{PathOptions, TransportConfig};
@@ -68,7 +68,7 @@ fn where_the_first_way_works_nothing_else_is_tried() {
 #[test]
 fn an_error_of_the_system_begins_the_next_turn_at_once() {
     let mut pair = racing(|_| {});
-    let mut wire = super::pair::Wire::default();
+    let mut wire = Wire::default();
     pair.client.transmit(&mut wire, pair.now);
     pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
     let took = confirmation(&mut pair);
@@ -143,7 +143,7 @@ fn a_lone_path_that_the_system_calls_unreachable_tries_another_address() {
     let stream = client.open_stream(Direction::Bidirectional).unwrap();
     client.write(stream, [Bytes::from_static(b"hello")]).unwrap();
     drop(client);
-    let mut wire = super::pair::Wire::default();
+    let mut wire = Wire::default();
     pair.client.transmit(&mut wire, pair.now);
     pair.mute.insert(LocalId(0));
     pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
