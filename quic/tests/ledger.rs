@@ -33,7 +33,7 @@ const RULES: [(u32, u32); 18] = [
 const PITFALLS: u32 = 80;
 
 /// Rows that may be without a proof.
-const OPEN_ROWS_MAX: usize = 1;
+const OPEN_ROWS_MAX: usize = 0;
 
 /// Rows that one test may serve.
 const ROWS_PER_TEST_MAX: usize = 5;
