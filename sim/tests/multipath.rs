@@ -286,6 +286,7 @@ fn a_path_that_is_a_backup_from_its_first_packet_on_carries_next_to_nothing() {
     }
 }
 
+/// MP-017
 #[test]
 fn a_peer_without_multipath_gets_one_path() {
     for role in [Role::Client, Role::Server] {

@@ -85,6 +85,7 @@ fn an_interface_that_goes_during_the_handshake_is_left_at_once() {
     assert!(confirmation(&mut pair) < Duration::from_millis(50));
 }
 
+/// P-71
 #[test]
 fn paths_over_an_interface_that_goes_are_abandoned_and_their_data_goes_on_elsewhere() {
     let mut pair = Pair::new(TransportConfig::default());
@@ -113,6 +114,7 @@ fn paths_over_an_interface_that_goes_are_abandoned_and_their_data_goes_on_elsewh
     assert_eq!(pair.client().path_stats(second).unwrap().stage, PathStage::Open);
 }
 
+/// P-71
 #[test]
 fn the_last_path_moves_to_an_interface_that_is_there_or_comes() {
     for known_before in [true, false] {
