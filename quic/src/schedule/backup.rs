@@ -3,7 +3,7 @@
 //! Owns nothing: the carrier is the eligible path with the lowest ID, and changes only when that one becomes suspect, a
 //! backup, or goes away. Never adds up capacities: a full window means waiting.
 
-use super::{Decision, Demand, PathView, Scheduler, eligible, wait};
+use super::{Decision, Demand, PathView, Reason, Scheduler, eligible, wait};
 use crate::base::time::Instant;
 
 /// The eligible path with the lowest ID, for fresh data and repairs alike.
@@ -16,5 +16,9 @@ impl Scheduler for Backup {
             Some((index, path)) if path.can_send(now) => Decision::Send(index),
             carrier => wait(carrier.into_iter()),
         }
+    }
+
+    fn rule(&self, _demand: &Demand) -> Reason {
+        Reason::Carrier
     }
 }

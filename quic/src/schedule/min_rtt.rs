@@ -3,7 +3,7 @@
 //! Owns nothing: the choice depends on what is seen alone. Never holds data back for a better path (an earliest-arrival
 //! scheduler does), so with small buffers a slow path may delay what a fast one brought.
 
-use super::{Decision, Demand, PathView, Scheduler, earliest, eligible, wait};
+use super::{Decision, Demand, PathView, Reason, Scheduler, earliest, eligible, wait};
 use crate::base::time::Instant;
 
 /// The eligible path with the lowest smoothed round-trip time that can send now.
@@ -20,5 +20,9 @@ impl Scheduler for MinRtt {
             Some((index, _)) => Decision::Send(index),
             None => wait(eligible(paths)),
         }
+    }
+
+    fn rule(&self, demand: &Demand) -> Reason {
+        if let Demand::Repair { .. } = demand { Reason::Earliest } else { Reason::LowestRtt }
     }
 }

@@ -6,6 +6,7 @@
 
 mod backup;
 mod min_rtt;
+mod reason;
 mod round_robin;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use crate::id::PathId;
 
 pub use backup::Backup;
 pub use min_rtt::MinRtt;
+pub use reason::{Reason, why};
 pub use round_robin::RoundRobin;
 
 /// Decides which path takes the next train of a connection.
@@ -39,6 +41,12 @@ pub trait Scheduler: Send + fmt::Debug {
 
     /// The train of the last pick left on `path` with `bytes` of UDP payload. Called once per train.
     fn on_sent(&mut self, _path: PathId, _bytes: u64) {}
+
+    /// How it chooses among several paths that could take `demand`, in logs. Asked only where decisions are logged; what
+    /// the table of paths explains by itself (`why`) comes first.
+    fn rule(&self, _demand: &Demand) -> Reason {
+        Reason::OwnRule("own_rule")
+    }
 }
 
 /// What a scheduler sees of a path. All bytes are UDP payload.
@@ -263,6 +271,15 @@ impl Scheduler for AnyScheduler {
             Self::RoundRobin(it) => it.on_sent(path, bytes),
             Self::Backup(it) => it.on_sent(path, bytes),
             Self::Custom(it) => it.on_sent(path, bytes),
+        }
+    }
+
+    fn rule(&self, demand: &Demand) -> Reason {
+        match self {
+            Self::MinRtt(it) => it.rule(demand),
+            Self::RoundRobin(it) => it.rule(demand),
+            Self::Backup(it) => it.rule(demand),
+            Self::Custom(it) => it.rule(demand),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns whose turn it was. Skips a path that cannot send rather than wait for it, so a bulk transfer ends up in
 //! proportion to the windows; a transfer of a few trains takes as long as the slowest path.
 
-use super::{Decision, Demand, PathView, Scheduler, earliest, eligible, wait};
+use super::{Decision, Demand, PathView, Reason, Scheduler, earliest, eligible, wait};
 use crate::base::time::Instant;
 use crate::id::PathId;
 
@@ -28,5 +28,9 @@ impl Scheduler for RoundRobin {
     /// Only now is the turn over: a train that was picked but did not leave costs no turn.
     fn on_sent(&mut self, path: PathId, _bytes: u64) {
         self.last = Some(path);
+    }
+
+    fn rule(&self, demand: &Demand) -> Reason {
+        if let Demand::Repair { .. } = demand { Reason::Earliest } else { Reason::Turn }
     }
 }

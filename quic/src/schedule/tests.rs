@@ -245,3 +245,65 @@ fn a_users_scheduler_can_neither_overdraw_nor_outrun_nor_invent_a_path() {
     assert_eq!(answer(Decision::Send(3)), WAIT);
     assert_eq!(answer(wait_for(1)), wait_for(1));
 }
+
+fn reason(kind: &SchedulerKind, paths: &[PathView], demand: Demand) -> Reason {
+    let mut scheduler = kind.build();
+    let decision = scheduler.pick(paths, &demand, NOW);
+    why(paths, decision, scheduler.rule(&demand), NOW)
+}
+
+#[test]
+fn a_train_says_why_it_went_where_it_went() {
+    let [min_rtt, round_robin, standby] = OURS;
+    let (a, b, c) = (path(0, 40), path(1, 10), path(2, 25));
+    for kind in OURS {
+        assert_eq!(reason(&kind, &[a], FRESH), Reason::OnlyPath, "{kind}");
+        assert_eq!(reason(&kind, &[suspect(a), b, backup(c)], FRESH), Reason::OnlyEligible, "{kind}");
+        assert_eq!(reason(&kind, &[suspect(a), backup(b), backup(c)], FRESH), Reason::LastBackup, "{kind}");
+        assert_eq!(reason(&kind, &[suspect(a), suspect(b)], FRESH), Reason::AllSuspect, "{kind}");
+    }
+    assert_eq!(reason(&min_rtt, &[a, b, c], FRESH), Reason::LowestRtt);
+    assert_eq!(reason(&min_rtt, &[a, b, c], REPAIR), Reason::Earliest);
+    assert_eq!(reason(&min_rtt, &[full(a), full(b), c], FRESH), Reason::OnlyWithRoom);
+    assert_eq!(reason(&min_rtt, &[full(a), paced(b, 1), c], FRESH), Reason::OnlyReady);
+    assert_eq!(reason(&min_rtt, &[full(a), full(b), c], REPAIR), Reason::OnlyWithRoom);
+    assert_eq!(reason(&min_rtt, &[paced(a, 1), b], REPAIR), Reason::Earliest, "a pacer does not decide");
+    assert_eq!(reason(&round_robin, &[a, b, c], FRESH), Reason::Turn);
+    assert_eq!(
+        reason(&standby, &[a, full(b), c], FRESH),
+        Reason::Carrier,
+        "the others' room does not matter"
+    );
+}
+
+#[test]
+fn a_train_that_waits_says_what_for() {
+    let [min_rtt, _, standby] = OURS;
+    let (a, b) = (path(0, 40), path(1, 10));
+    for kind in OURS {
+        assert_eq!(reason(&kind, &[full(a), full(b)], FRESH), Reason::Window, "{kind}");
+        assert_eq!(reason(&kind, &[paced(a, 1), paced(b, 2)], FRESH), Reason::Pacer, "{kind}");
+        assert_eq!(reason(&kind, &[full(a), backup(b)], FRESH), Reason::Window, "{kind}");
+    }
+    assert_eq!(reason(&standby, &[full(a), b], FRESH), Reason::Held, "path 1 could send");
+    assert_eq!(reason(&min_rtt, &[a, paced(b, 1)], REPAIR), Reason::Held, "path 1 is earlier all the same");
+}
+
+#[test]
+fn a_users_own_rule_has_a_name_where_there_was_a_choice() {
+    #[derive(Debug)]
+    struct Last;
+    impl Scheduler for Last {
+        fn pick(&mut self, paths: &[PathView], _: &Demand, _: Instant) -> Decision {
+            Decision::Send(paths.len() - 1)
+        }
+
+        fn rule(&self, _: &Demand) -> Reason {
+            Reason::OwnRule("last")
+        }
+    }
+    let kind = SchedulerKind::Custom(SchedulerFactory::new("last", || Box::new(Last)));
+    assert_eq!(reason(&kind, &[path(0, 1), path(1, 1)], FRESH), Reason::OwnRule("last"));
+    assert_eq!(reason(&kind, &[full(path(0, 1)), path(1, 1)], FRESH), Reason::OnlyWithRoom);
+    assert_eq!(reason(&kind, &[path(0, 1), full(path(1, 1))], FRESH), Reason::Held, "it overdrew a window");
+}
