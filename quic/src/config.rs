@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::congestion::CongestionKind;
 use crate::crypto::tls::{ClientTls, ServerTls};
+use crate::log::LogFactory;
 use crate::schedule::SchedulerKind;
 
 /// What all endpoints of one process share, and what tells this endpoint from the others.
@@ -136,6 +137,8 @@ pub struct TransportConfig {
     pub congestion: CongestionKind,
     /// Keep the distribution of RTT samples of each path, for `PathStats::rtt_p99`; costs about 8 KiB a path.
     pub rtt_distribution: bool,
+    /// Decides which connections are logged, and where to; `None` logs none and costs nothing.
+    pub log: Option<LogFactory>,
 }
 
 impl Default for TransportConfig {
@@ -167,6 +170,7 @@ impl Default for TransportConfig {
             scheduler: SchedulerKind::default(),
             congestion: CongestionKind::default(),
             rtt_distribution: false,
+            log: None,
         }
     }
 }

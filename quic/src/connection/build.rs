@@ -8,11 +8,13 @@ use smallvec::SmallVec;
 use super::Connection;
 use super::agreed::ACK_DELAY_EXPONENT;
 use super::lifecycle::Farewell;
+use super::tell;
 use super::transmit::Transmission;
 use crate::base::address::RouteId;
 use crate::crypto::TAG_LEN;
 use crate::crypto::nonce::Ppn;
 use crate::id::PathId;
+use crate::log::{Cause, Packet, PacketType, Record};
 use crate::path::Path;
 use crate::path::acks::AckForm;
 use crate::path::cids::Post;
@@ -289,6 +291,7 @@ impl Connection {
         route.on_sent(bytes as u64, in_flight_bytes, last_number, turn.now);
         let route = route.id();
         let segment_size = segment_size.min(bytes);
+        self.tell_metrics(id, Cause::Sent);
         Some(Transmission { segment_size, packets, ..Transmission::single(id, &route, bytes) })
     }
 
@@ -348,6 +351,18 @@ impl Connection {
         let padding = padded.saturating_sub(w.len()).min(w.remaining());
         w.zeros(padding);
         let bytes = w.len() + TAG_LEN;
+        let generation = self.keys.as_ref()?.generation();
+        self.log.record(|| {
+            Record::PacketSent(Packet {
+                path: id,
+                kind: PacketType::OneRtt,
+                number,
+                bytes,
+                key_phase: Some(generation),
+                mtu_probe: carriage == Carriage::MtuProbe,
+                frames: tell::payload(&buffer[header_len..bytes - TAG_LEN], self.agreed.code_points),
+            })
+        });
         #[cfg(test)]
         self.hook.on_written(
             (crate::crypto::Level::OneRtt, id, number),

@@ -9,14 +9,17 @@ use super::Connection;
 use super::agreed::ACK_DELAY_EXPONENT;
 use super::build::{Filled, Load, Written, write_close_frame};
 use super::lifecycle::Farewell;
+use super::tell;
 use super::transmit::Transmission;
 use crate::crypto::{Level, TAG_LEN};
 use crate::id::{PathId, Role};
+use crate::log::{Packet, Record};
 use crate::path::acks::AckForm;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::{Carriage, Departure};
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
+use crate::wire::code_points::CodePoints;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
 use crate::wire::header::LongKind;
@@ -155,6 +158,17 @@ impl Connection {
         w.zeros(padding);
         let bytes = w.len() + TAG_LEN;
         patch_length(&mut buffer[..bytes], slot, bytes - slot.pn_offset());
+        self.log.record(|| {
+            Record::PacketSent(Packet {
+                path: PathId::ZERO,
+                kind: tell::packet_type(level),
+                number,
+                bytes,
+                key_phase: None,
+                mtu_probe: false,
+                frames: tell::payload(&buffer[header_len..bytes - TAG_LEN], CodePoints::Final),
+            })
+        });
         #[cfg(test)]
         self.hook.on_written((level, PathId::ZERO, number), dcid, &buffer[..bytes], header_len, turn.now);
         let sealed = rung.keys.as_mut()?.seal(number, &mut buffer[..bytes], slot.pn_offset(), pn_len);

@@ -11,6 +11,7 @@ use crate::base::time::Instant;
 use crate::error::{CloseReason, PathErrorCode, TransportError, TransportErrorCode};
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::log::{Record, SuspectTrigger};
 use crate::path::stage::Stage;
 use crate::path::{Alarm, Path};
 use crate::turn::Turn;
@@ -196,7 +197,7 @@ impl Connection {
     fn on_path_alarm(&mut self, turn: &mut Turn<'_>, id: PathId, alarm: Alarm) -> bool {
         match alarm {
             Alarm::Loss => self.on_loss_timer(id, turn),
-            Alarm::Suspect => self.suspect(turn, id),
+            Alarm::Suspect => self.suspect(turn, id, SuspectTrigger::Overdue),
             Alarm::Probe => {
                 if let Some(path) = self.paths.get_mut(id) {
                     path.counters.probe_timeouts += 1;
@@ -206,12 +207,13 @@ impl Connection {
                 }
                 self.repeat_oldest(id);
                 if self.paths.has_other(id) {
-                    self.suspect(turn, id);
+                    self.suspect(turn, id, SuspectTrigger::ProbeTimeout);
                 }
             }
             Alarm::MtuProbe => {
-                if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
-                    running.on_mtu_probe_timeout(turn.now);
+                let running = self.paths.get_mut(id).and_then(|path| path.running_mut());
+                if let Some(number) = running.and_then(|running| running.on_mtu_probe_timeout(turn.now)) {
+                    self.tell_mtu_probe_lost(id, number);
                 }
             }
             Alarm::Validation => return self.on_validation_alarm(turn, id),
@@ -229,8 +231,9 @@ impl Connection {
     }
 
     /// Acknowledgements of a path are overdue: its data is sent elsewhere too.
-    pub(super) fn suspect(&mut self, turn: &Turn<'_>, id: PathId) {
+    pub(super) fn suspect(&mut self, turn: &Turn<'_>, id: PathId, why: SuspectTrigger) {
         if self.paths.get_mut(id).is_some_and(|path| path.on_silent(turn.now)) {
+            self.log.record(|| Record::PathSuspect { path: id, why });
             self.hand_over(id);
             self.announce(Event::PathSuspect(id));
             // The others are to show that they work, and where we are now, before they are relied on (MP-303).

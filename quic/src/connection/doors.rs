@@ -18,6 +18,7 @@ use crate::datagram::Fate;
 use crate::error::{CloseReason, PathErrorCode};
 use crate::event::Event;
 use crate::id::{Direction, PathId, Role, StreamId};
+use crate::log::{Initiator, Record};
 use crate::path::route::Route;
 use crate::path::set::OpenPathError;
 use crate::path::{Path, Running};
@@ -187,6 +188,8 @@ impl Connection {
             path.start(fresh, Some(challenge), super::upkeep(&self.config, options, turn));
             path.status.set(options.backup);
         }
+        self.log.record(|| Record::PathOpened { path: id, route, by: Initiator::Local });
+        self.tell_datagram_size(id);
         self.paths.count_opened();
         self.paths.reserve(turn);
         self.pathless_since = None;
@@ -257,16 +260,18 @@ impl Connection {
         }
         let path = self.paths.get_mut(id).filter(|path| path.was_used() && !path.stage().is_abandoned());
         path.ok_or(PathError::NoSuchPath)?.status.set(backup);
+        self.log.record(|| Record::PathAdvised { path: id, backup });
         Ok(())
     }
 
     /// New keys, seen by the peer in the next packet on any path (RFC 9001 §6).
     pub(crate) fn update_keys(&mut self, turn: &Turn<'_>) -> Result<(), UpdateError> {
         let pto_max = self.longest_probe_timeout();
-        match &mut self.keys {
-            Some(keys) if self.confirmed => keys.initiate_update(turn.now, pto_max),
-            _ => Err(UpdateError::NotConfirmed),
-        }
+        let keys = self.keys.as_mut().filter(|_| self.confirmed).ok_or(UpdateError::NotConfirmed)?;
+        keys.initiate_update(turn.now, pto_max)?;
+        let generation = keys.generation();
+        self.log.record(|| Record::KeysUpdated { by: Initiator::Local, generation });
+        Ok(())
     }
 
     /// Updates keys before they have sealed as many packets as they may (MP-307).

@@ -11,6 +11,7 @@ use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::crypto::crypto_stream::CryptoStream;
 use crate::crypto::protect::LevelKeys;
+use crate::crypto::tls::Params;
 use crate::id::Role;
 use crate::path::loss::probe_after;
 use crate::path::space::Space;
@@ -52,6 +53,8 @@ pub(super) struct Handshake {
     pub(super) heard: bool,
     /// The race of routes, at a client that has heard nothing.
     pub(super) race: Option<Race>,
+    /// What a server declares, for its log: which form of it the client gets is known only when the client was heard.
+    pub(super) declared: Option<Box<Params>>,
 }
 
 impl Handshake {
@@ -65,6 +68,7 @@ impl Handshake {
             proven: false,
             heard: false,
             race: None,
+            declared: None,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::base::time::Instant;
 use crate::error::PathErrorCode;
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::log::{Record, SuspectTrigger};
 use crate::path::Path;
 use crate::path::migration::{Failure, Proof};
 use crate::path::route::Route;
@@ -113,7 +114,7 @@ impl Connection {
             return;
         }
         self.stranded = Some(id);
-        self.suspect(turn, id);
+        self.suspect(turn, id, SuspectTrigger::Unreachable);
     }
 
     /// The next route of the race carries the first packets too.
@@ -124,6 +125,7 @@ impl Connection {
         handshake.repeat();
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
             running.route.redirect(route, 0);
+            self.log.record(|| Record::Redirected { path: PathId::ZERO, route });
         }
     }
 
@@ -135,6 +137,7 @@ impl Connection {
             && !running.route.recognises(&heard_on)
         {
             running.route.redirect(heard_on, 0);
+            self.log.record(|| Record::Redirected { path: PathId::ZERO, route: heard_on });
         }
         self.handshake_remote = heard_on.remote();
     }
@@ -148,7 +151,7 @@ impl Connection {
         {
             self.next_in_race(turn.now);
         } else if self.paths.has_other(id) {
-            self.suspect(turn, id);
+            self.suspect(turn, id, SuspectTrigger::Unreachable);
         } else if let Some(&other) = self.alternatives.first()
             && !self.paths.get(id).is_some_and(Path::is_moving)
         {

@@ -22,6 +22,7 @@ mod race;
 mod receive;
 mod settle;
 mod shake;
+mod tell;
 mod transmit;
 
 use std::collections::VecDeque;
@@ -41,6 +42,7 @@ use crate::crypto::tls::{Params, ServerTls, Tls, TlsConfigError};
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::log::{Journal, Opening};
 use crate::path::cids::Post;
 use crate::path::idle::{Idle, Upkeep};
 use crate::path::route::Route;
@@ -105,6 +107,7 @@ pub(crate) struct Connection {
     /// The largest datagram that the peer takes.
     peer_datagram_max: u64,
     scratch: Scratch,
+    log: Journal,
     #[cfg(test)]
     pub(crate) hook: hook::Hook,
 }
@@ -138,12 +141,17 @@ impl Connection {
         let transport = config.transport;
         let code_points = transport.multipath_code_points;
         let params = agreed::ours(&transport, code_points, Role::Client, scid, None, turn);
+        let told = transport.log.is_some().then(|| params.clone());
         let tls = Tls::client(&config.tls, server_name, params).inspect_err(|_| turn.cids.release(&scid))?;
         let handshake = Handshake::new(config.tls.initial_keys(&original), original);
         let mut this = Self::new(Role::Client, transport, tls, handshake, route, turn);
         let path = this.paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
         path.local.adopt(scid, token);
         path.remote.adopt(original);
+        this.tell_start(route);
+        if let Some(encoded) = told {
+            tell::declared(&mut this.log, Role::Client, &encoded);
+        }
         if let Some(handshake) = &mut this.handshake {
             handshake.race = Some(Race::new(route, this.config.race_after, turn.now));
         }
@@ -176,12 +184,14 @@ impl Connection {
             },
             one => Params::Fixed(params(one)),
         };
-        let handshake = Handshake::new(tls.initial_keys(&original), original);
+        let mut handshake = Handshake::new(tls.initial_keys(&original), original);
+        handshake.declared = transport.log.is_some().then(|| Box::new(params.clone()));
         let tls = Tls::server(tls, params).inspect_err(|_| turn.cids.release(&scid))?;
         let mut this = Self::new(Role::Server, transport, tls, handshake, route, turn);
         let path = this.paths.get_mut(PathId::ZERO).expect("path 0 is there from the start");
         path.local.adopt(scid, token);
         path.remote.adopt(peer);
+        this.tell_start(route);
         Ok(this)
     }
 
@@ -203,6 +213,7 @@ impl Connection {
         );
         let original = handshake.original();
         let hash_seed = u64::from_le_bytes(turn.rng.array());
+        let log = tell::open(&config, &Opening { role, original: &original, route, at: turn.now });
         Self {
             role,
             lifecycle: Lifecycle::handshaking(turn.now + config.handshake_timeout),
@@ -231,6 +242,7 @@ impl Connection {
             peer_scid: None,
             peer_datagram_max: UDP_PAYLOAD_MAX,
             scratch: Scratch::default(),
+            log,
             #[cfg(test)]
             hook: hook::Hook::default(),
             config,
@@ -246,6 +258,7 @@ impl Connection {
     /// Queues news. Of what only informs about the present state of a path the newest is enough, so that a peer cannot
     /// fill the queue with changes of mind.
     fn announce(&mut self, event: Event) {
+        self.tell_event(&event);
         let about = |event: &Event| match *event {
             Event::PathStatus { path, .. } => Some((0, path)),
             Event::PathSuspect(path) | Event::PathRecovered(path) => Some((1, path)),

@@ -15,6 +15,7 @@ use crate::crypto::phase::PhaseMark;
 use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::log::{DropReason, Initiator, Record};
 use crate::path::migration::{Origin, Patience};
 use crate::path::route::Route;
 use crate::turn::Turn;
@@ -39,12 +40,8 @@ struct From {
     size: usize,
 }
 
-/// A packet that was dropped without consequence.
-struct Dropped;
-
-type Verdict = Result<Result<(), Dropped>, TransportError>;
-
-const DROPPED: Verdict = Ok(Err(Dropped));
+/// What became of a packet: taken, dropped without consequence, or the end of the connection.
+type Verdict = Result<Result<(), DropReason>, TransportError>;
 
 impl Connection {
     /// A datagram arrived.
@@ -58,10 +55,7 @@ impl Connection {
             self.lifecycle.on_heard();
             return;
         }
-        let Some(origin) = origin else {
-            self.stats.packets_discarded += 1;
-            return;
-        };
+        let Some(origin) = origin else { return self.discard(path, size, DropReason::WrongRoute) };
         let opened_before = self.stats.packets_received;
         let from = From { path, route, origin, size };
         self.receive_packets(turn, bytes, &from, ecn);
@@ -80,34 +74,47 @@ impl Connection {
         let mut first_dcid = None;
         while !rest.is_empty() && !self.lifecycle.is_ending() {
             let (packet, tail, verdict) = if packet::is_long(rest[0]) {
-                let Some(head) = Head::parse(rest) else {
-                    self.stats.packets_discarded += 1;
-                    return;
+                let head = match Head::parse(rest) {
+                    Ok(head) => head,
+                    Err(why) => return self.discard(from.path, rest.len(), why),
                 };
                 // Coalesced packets belong to one connection and one path (RFC 9000 §12.2, MP-310).
                 if *first_dcid.get_or_insert(head.dcid) != head.dcid {
-                    self.stats.packets_discarded += 1;
-                    return;
+                    return self.discard(from.path, rest.len(), DropReason::WrongCid);
                 }
                 let (packet, tail) = rest.split_at_mut(head.packet_len);
                 // Addresses do not change during the handshake (RFC 9000 §9), but clients may race for one.
                 let late = from.origin != Origin::Present && self.confirmed;
-                let verdict = if late { DROPPED } else { self.receive_long(turn, packet, &head, from, ecn) };
+                let verdict = if late {
+                    Ok(Err(DropReason::WrongRoute))
+                } else {
+                    self.receive_long(turn, packet, &head, from, ecn)
+                };
                 (packet, tail, verdict)
             } else {
                 let (packet, tail) = rest.split_at_mut(rest.len());
                 let alone = first_dcid.is_none_or(|dcid| packet.get(1..=CID_LEN) == Some(&dcid[..]));
-                let verdict = if alone { self.receive_short(turn, packet, from, ecn) } else { DROPPED };
+                let verdict = if alone {
+                    self.receive_short(turn, packet, from, ecn)
+                } else {
+                    Ok(Err(DropReason::WrongCid))
+                };
                 (packet, tail, verdict)
             };
             match verdict {
                 Ok(Ok(())) => {}
-                Ok(Err(Dropped)) => self.stats.packets_discarded += 1,
+                Ok(Err(why)) => self.discard(from.path, packet.len(), why),
                 Err(error) => self.fail(error, turn),
             }
             debug_assert!(!packet.is_empty());
             rest = tail;
         }
+    }
+
+    /// A packet, or what is left of a datagram, changes nothing but a counter.
+    fn discard(&mut self, path: PathId, bytes: usize, reason: DropReason) {
+        self.stats.packets_discarded += 1;
+        self.log.record(|| Record::PacketDropped { path, bytes, reason });
     }
 
     /// Where a datagram for `path` came from; `None` if nothing may come from there. Counts it towards the credit of an
@@ -139,12 +146,15 @@ impl Connection {
         from: &From,
         ecn: Ecn,
     ) -> Verdict {
-        let Some(handshake) = &mut self.handshake else { return DROPPED };
+        let Some(handshake) = &mut self.handshake else { return Ok(Err(DropReason::NoKeys)) };
         if self.role == Role::Client && handshake.heard && self.peer_scid != Some(head.scid) {
-            return DROPPED; // RFC 9000 §7.2
+            return Ok(Err(DropReason::WrongSource)); // RFC 9000 §7.2
         }
-        let Some(rung) = handshake.rung(head.level) else { return DROPPED };
-        let Some((number, payload)) = open_long(rung, bytes, head)? else { return DROPPED };
+        let Some(rung) = handshake.rung(head.level) else { return Ok(Err(DropReason::NoKeys)) };
+        let (number, payload) = match open_long(rung, bytes, head)? {
+            Ok(opened) => opened,
+            Err(why) => return Ok(Err(why)),
+        };
         if self.role == Role::Client && !handshake.heard {
             handshake.heard = true;
             self.peer_scid = Some(head.scid);
@@ -168,6 +178,7 @@ impl Connection {
             datagram_bytes: from.size,
         };
         self.on_opened(PathId::ZERO, turn);
+        self.tell_received(&place, number, bytes.len(), &bytes[payload.clone()]);
         #[cfg(test)]
         self.hook.on_opened(&place, number, &bytes[payload.clone()], turn.now);
         let eliciting = self.read_frames(turn, &place, &bytes[payload])?.eliciting;
@@ -183,14 +194,17 @@ impl Connection {
     fn receive_short(&mut self, turn: &mut Turn<'_>, bytes: &mut [u8], from: &From, ecn: Ecn) -> Verdict {
         let id = from.path;
         // Not before the handshake is complete (RFC 9001 §5.7).
-        if self.lifecycle.is_handshaking() || bytes.len() <= CID_LEN || !packet::has_fixed_bit(bytes[0]) {
-            return DROPPED;
+        if self.lifecycle.is_handshaking() {
+            return Ok(Err(DropReason::NoKeys));
+        }
+        if bytes.len() <= CID_LEN || !packet::has_fixed_bit(bytes[0]) {
+            return Ok(Err(DropReason::Malformed));
         }
         let pto_max = self.longest_probe_timeout();
-        let Some(keys) = &mut self.keys else { return DROPPED };
+        let Some(keys) = &mut self.keys else { return Ok(Err(DropReason::NoKeys)) };
         let pn_offset = 1 + CID_LEN;
-        let Some(unmasked) = keys.unmask(bytes, pn_offset) else { return DROPPED };
-        let Some(path) = self.paths.get_mut(id) else { return DROPPED };
+        let Some(unmasked) = keys.unmask(bytes, pn_offset) else { return Ok(Err(DropReason::Malformed)) };
+        let Some(path) = self.paths.get_mut(id) else { return Ok(Err(DropReason::WrongRoute)) };
         let mut fresh = PhaseMark::default();
         let (expected, duplicate, mark) = match path.running_mut() {
             Some(running) => {
@@ -202,13 +216,18 @@ impl Connection {
         };
         let number = packet::expand_pn(unmasked.truncated_pn, unmasked.pn_len, expected);
         if duplicate {
-            return DROPPED;
+            return Ok(Err(DropReason::Duplicate));
         }
         let offset = pn_offset + unmasked.pn_len;
+        let generation = keys.generation();
         let opened = match keys.open(Ppn::new(id, number), bytes, offset, mark, turn.now, pto_max) {
             Ok(opened) => opened,
-            Err(error) => return error.blame().map_or(DROPPED, Err),
+            Err(error) => return error.blame().map_or(Ok(Err(DropReason::NotAuthentic)), Err),
         };
+        if opened.generation > generation {
+            let (by, generation) = (Initiator::Remote, opened.generation);
+            self.log.record(|| Record::KeysUpdated { by, generation });
+        }
         if path.running().is_none() {
             self.on_path_opened_by_peer(turn, from, fresh);
         }
@@ -221,9 +240,11 @@ impl Connection {
             datagram_bytes: from.size,
         };
         self.on_opened(id, turn);
+        let frames = &bytes[opened.payload];
+        self.tell_received(&place, number, bytes.len(), frames);
         #[cfg(test)]
-        self.hook.on_opened(&place, number, &bytes[opened.payload.clone()], turn.now);
-        let reading = self.read_frames(turn, &place, &bytes[opened.payload])?;
+        self.hook.on_opened(&place, number, frames, turn.now);
+        let reading = self.read_frames(turn, &place, frames)?;
         let delay = self.config.max_ack_delay;
         let Some(path) = self.paths.get_mut(id) else { return Ok(Ok(())) };
         let abandoned = path.stage().is_abandoned();
@@ -267,6 +288,7 @@ impl Connection {
             && !running.route.is_validated()
         {
             running.route.redirect(from.route, from.size);
+            self.log.record(|| Record::Redirected { path: PathId::ZERO, route: from.route });
             if let Some(handshake) = &mut self.handshake {
                 handshake.repeat(); // what went to the other address may be lost
             }
@@ -302,6 +324,8 @@ impl Connection {
                 running.space.phase = mark;
             }
         }
+        self.log.record(|| Record::PathOpened { path: from.path, route: from.route, by: Initiator::Remote });
+        self.tell_datagram_size(from.path);
         self.paths.count_opened();
         self.paths.reserve(turn);
         self.announce(Event::PathOpened(from.path));
@@ -347,35 +371,35 @@ struct Head {
 
 impl Head {
     /// The header of a version 1 Initial or Handshake packet at the front of `bytes`.
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        if bytes.get(1..5)? != VERSION_1.to_be_bytes() {
-            return None;
+    fn parse(bytes: &[u8]) -> Result<Self, DropReason> {
+        if bytes.get(1..5).is_some_and(|version| version != VERSION_1.to_be_bytes()) {
+            return Err(DropReason::Unsupported);
         }
-        let header = LongHeader::parse(bytes).ok()?;
+        let header = LongHeader::parse(bytes).map_err(|_| DropReason::Malformed)?;
         let level = match header.kind {
             LongKind::Initial { .. } => Level::Initial,
             LongKind::Handshake => Level::Handshake,
-            LongKind::ZeroRtt | LongKind::Retry => return None,
+            LongKind::ZeroRtt | LongKind::Retry => return Err(DropReason::Unsupported),
         };
         let LongHeader { dcid, scid, pn_offset, packet_len, .. } = header;
-        Some(Self { level, dcid, scid, pn_offset, packet_len })
+        Ok(Self { level, dcid, scid, pn_offset, packet_len })
     }
 }
 
-/// Opens a packet of a level: its number and where its frames are; `None` to drop it.
+/// Opens a packet of a level: its number and where its frames are, or why it is dropped.
 fn open_long(
     rung: &mut Rung,
     bytes: &mut [u8],
     head: &Head,
-) -> Result<Option<(u64, std::ops::Range<usize>)>, TransportError> {
-    let Some(keys) = &mut rung.keys else { return Ok(None) };
-    let Some(unmasked) = keys.unmask(bytes, head.pn_offset) else { return Ok(None) };
+) -> Result<Result<(u64, std::ops::Range<usize>), DropReason>, TransportError> {
+    let Some(keys) = &mut rung.keys else { return Ok(Err(DropReason::NoKeys)) };
+    let Some(unmasked) = keys.unmask(bytes, head.pn_offset) else { return Ok(Err(DropReason::Malformed)) };
     let number = packet::expand_pn(unmasked.truncated_pn, unmasked.pn_len, rung.space.acks.expected());
     if rung.space.acks.is_duplicate(number) {
-        return Ok(None);
+        return Ok(Err(DropReason::Duplicate));
     }
     match keys.open(number, bytes, head.pn_offset + unmasked.pn_len) {
-        Ok(payload) => Ok(Some((number, payload))),
-        Err(error) => error.blame().map_or(Ok(None), Err),
+        Ok(payload) => Ok(Ok((number, payload))),
+        Err(error) => error.blame().map_or(Ok(Err(DropReason::NotAuthentic)), Err),
     }
 }

@@ -6,14 +6,16 @@
 use std::time::Duration;
 
 use super::Connection;
+use super::tell;
 use crate::base::time::Instant;
 use crate::crypto::Level;
 use crate::error::{PathErrorCode, TransportError};
 use crate::event::Event;
 use crate::id::PathId;
+use crate::log::{Cause, Journal, LossTrigger, PacketType, Record};
 use crate::path::Running;
 use crate::path::loss;
-use crate::path::space::{AckReport, LossReport, Outcome, Space};
+use crate::path::space::{AckReport, Gone, LossReport, Outcome, Space};
 use crate::stream::Streams;
 use crate::turn::Turn;
 use crate::wire::frame_ack::Ack;
@@ -73,14 +75,17 @@ impl Connection {
             return Ok(());
         }
         let sampled = sample(running, &report, delay, max_delay, now);
-        let lost = detect(running, self.agreed.max_ack_delay, now, |receipt, outcome| {
+        let mut listener = Listener { log: &mut self.log, path: id, kind: PacketType::OneRtt };
+        let lost = detect(running, self.agreed.max_ack_delay, now, &mut listener, |receipt, outcome| {
             sort(streams, settled, receipt, outcome);
         });
         let next_number = running.space.peek_number();
         running.route.on_acked(&report, sampled, next_number, now);
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
-        if path.on_progress(now) {
+        let recovered = path.on_progress(now);
+        self.tell_metrics(id, Cause::Acked { newest_sent_at: report.newest_sent_at });
+        if recovered {
             self.announce(Event::PathRecovered(id));
         }
         self.note_mtu(id);
@@ -118,7 +123,10 @@ impl Connection {
         if let Some(sent_at) = report.sample_from {
             running.route.on_rtt_sample(now.since(sent_at), Duration::ZERO, None, now);
         }
-        let lost = detect_in(&mut rung.space, running_route(running), Duration::ZERO, now, |receipt, _| {
+        let mut listener =
+            Listener { log: &mut self.log, path: PathId::ZERO, kind: tell::packet_type(level) };
+        let (space, route) = (&mut rung.space, &mut running.route);
+        let lost = detect_in(space, route, Duration::ZERO, now, &mut listener, |receipt, _| {
             if receipt.kind() == ReceiptKind::Crypto {
                 crypto.on_lost(receipt.offset(), receipt.len());
             }
@@ -130,6 +138,7 @@ impl Connection {
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
             path.counters.packets_lost += lost;
         }
+        self.tell_metrics(PathId::ZERO, Cause::Acked { newest_sent_at: report.newest_sent_at });
         Ok(())
     }
 
@@ -138,7 +147,8 @@ impl Connection {
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
         let Some(path) = self.paths.get_mut(id) else { return };
         let Some(running) = path.running_mut() else { return };
-        let lost = detect(running, self.agreed.max_ack_delay, turn.now, |receipt, outcome| {
+        let mut listener = Listener { log: &mut self.log, path: id, kind: PacketType::OneRtt };
+        let lost = detect(running, self.agreed.max_ack_delay, turn.now, &mut listener, |receipt, outcome| {
             sort(streams, settled, receipt, outcome);
         });
         path.counters.packets_lost += lost;
@@ -165,12 +175,14 @@ impl Connection {
         for level in [Level::Initial, Level::Handshake] {
             let Some(rung) = handshake.rung(level) else { continue };
             let crypto = &mut rung.crypto;
-            lost +=
-                detect_in(&mut rung.space, running_route(running), Duration::ZERO, turn.now, |receipt, _| {
-                    if receipt.kind() == ReceiptKind::Crypto {
-                        crypto.on_lost(receipt.offset(), receipt.len());
-                    }
-                });
+            let mut listener =
+                Listener { log: &mut self.log, path: PathId::ZERO, kind: tell::packet_type(level) };
+            let (space, route) = (&mut rung.space, &mut running.route);
+            lost += detect_in(space, route, Duration::ZERO, turn.now, &mut listener, |receipt, _| {
+                if receipt.kind() == ReceiptKind::Crypto {
+                    crypto.on_lost(receipt.offset(), receipt.len());
+                }
+            });
         }
         self.stats.packets_lost += lost;
         if let Some(path) = self.paths.get_mut(PathId::ZERO) {
@@ -275,8 +287,20 @@ fn sample(
     true
 }
 
-fn running_route(running: &mut Running) -> &mut crate::path::route::Route {
-    &mut running.route
+/// Who hears of lost packets of one space.
+struct Listener<'a> {
+    log: &'a mut Journal,
+    path: PathId,
+    kind: PacketType,
+}
+
+impl Listener<'_> {
+    #[inline]
+    fn on_lost(&mut self, Gone { number, mtu_probe, overtaken }: Gone) {
+        let (path, kind) = (self.path, self.kind);
+        let trigger = if overtaken { LossTrigger::Reordering } else { LossTrigger::Time };
+        self.log.record(|| Record::PacketLost { path, kind, number, mtu_probe, trigger });
+    }
 }
 
 /// Loss detection on a path; returns how many packets were lost.
@@ -284,10 +308,11 @@ fn detect(
     running: &mut Running,
     max_ack_delay: Duration,
     now: Instant,
+    listener: &mut Listener<'_>,
     sink: impl FnMut(&Receipt, Outcome),
 ) -> u64 {
     let Running { route, space, .. } = running;
-    detect_in(space, route, max_ack_delay, now, sink)
+    detect_in(space, route, max_ack_delay, now, listener, sink)
 }
 
 /// Loss detection in a space that rides on `route`, with the congestion response (RFC 9002 §6.1, §7.6, §7.7).
@@ -296,16 +321,18 @@ fn detect_in(
     route: &mut crate::path::route::Route,
     max_ack_delay: Duration,
     now: Instant,
+    listener: &mut Listener<'_>,
     sink: impl FnMut(&Receipt, Outcome),
 ) -> u64 {
     let timeout = route.rtt.pto_base(max_ack_delay);
-    let report: LossReport =
-        space.detect_lost(route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS, now, sink);
+    let (delay, keep) = (route.rtt.loss_delay(), timeout * LOST_KEPT_TIMEOUTS);
+    let report: LossReport = space.detect_lost(delay, keep, now, |gone| listener.on_lost(gone), sink);
     if report.packets > 0 || report.mtu_probe.is_some() {
         let persistent = report.run.is_some_and(|(first, last)| {
             route.sampled_before(first) && loss::is_persistent(first, last, timeout)
         });
         route.on_lost(&report, persistent, now);
+        listener.log.measured(Cause::Lost { persistent }, || Some(route.metrics(listener.path)));
         if persistent {
             space.forget_lost_run();
         }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::Connection;
 use super::agreed;
 use super::lifecycle::Lifecycle;
+use super::tell;
 use crate::crypto::Level;
 use crate::crypto::tls::NewKeys;
 use crate::error::TransportError;
 use crate::event::Event;
 use crate::id::{PathId, Role};
+use crate::log::{Initiator, Parameters, Record};
 use crate::path::cids::Post;
 use crate::stream::PeerLimits;
 use crate::turn::Turn;
@@ -107,6 +109,10 @@ impl Connection {
             TransportParameters::decode(encoded, self.role.peer(), self.config.multipath_code_points)?;
         let zero = self.paths.get_mut(PathId::ZERO);
         let peer = zero.and_then(|path| path.remote.current()).unwrap_or(Cid::EMPTY);
+        self.log.record(|| Record::Parameters(Initiator::Remote, Parameters(&theirs)));
+        if let Some(ours) = self.handshake.as_mut().and_then(|handshake| handshake.declared.take()) {
+            tell::declared(&mut self.log, self.role, ours.answer(encoded));
+        }
         agreed::check(&theirs, self.role, self.original, peer, self.config.max_paths > 1)?;
         self.agreed.known = true;
         self.agreed.max_ack_delay = Duration::from_millis(theirs.max_ack_delay_ms);
@@ -132,6 +138,7 @@ impl Connection {
             }
         }
         self.peer_datagram_max = theirs.max_udp_payload_size;
+        self.tell_datagram_size(PathId::ZERO);
         Ok(())
     }
 
@@ -155,6 +162,9 @@ impl Connection {
                 ));
             }
             self.paths.on_negotiated(u64::from(limit));
+        }
+        if let Some(alpn) = self.tls.alpn() {
+            self.log.record(|| Record::Alpn(alpn));
         }
         self.announce(Event::Connected { multipath: self.paths.is_multipath() });
         if self.role == Role::Server {

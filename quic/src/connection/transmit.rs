@@ -10,11 +10,12 @@ use super::Connection;
 use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
+use crate::log::Decided;
 use crate::path::migration::Via;
 use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN};
 use crate::path::set::Views;
 use crate::path::stage::Stage;
-use crate::schedule::{Decision, Demand, Scheduler as _};
+use crate::schedule::{Decision, Demand, Scheduler as _, why};
 use crate::turn::Turn;
 
 /// Purposes that may turn out empty in one visit, beyond one for each path.
@@ -186,7 +187,14 @@ impl Connection {
         }
         // A repair may have to wait for the one path that delivers it earliest; new data need not wait for it.
         for demand in repair.into_iter().chain(fresh) {
-            match self.scheduler.pick(&views, &demand, now) {
+            let decision = self.scheduler.pick(&views, &demand, now);
+            self.log.decided(|| Decided {
+                demand,
+                paths: &views,
+                decision,
+                reason: why(&views, decision, self.scheduler.rule(&demand), now),
+            });
+            match decision {
                 Decision::Send(at) => {
                     let id = views[at].id;
                     if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {

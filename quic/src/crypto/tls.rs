@@ -133,6 +133,7 @@ pub(crate) enum NewKeys {
 }
 
 /// A server's transport parameters.
+#[derive(Clone, Debug)]
 pub(crate) enum Params {
     Fixed(Vec<u8>),
     /// `other` for clients whose own parameters ask for them.
@@ -141,6 +142,17 @@ pub(crate) enum Params {
         other: Vec<u8>,
         wants_other: fn(&[u8]) -> bool,
     },
+}
+
+impl Params {
+    /// What a client gets that declares `theirs`.
+    pub(crate) fn answer(&self, theirs: &[u8]) -> &[u8] {
+        match self {
+            Self::Fixed(params) => params,
+            Self::ByClient { other, wants_other, .. } if wants_other(theirs) => other,
+            Self::ByClient { usual, .. } => usual,
+        }
+    }
 }
 
 /// A server that has not read enough of the client to know its own parameters.

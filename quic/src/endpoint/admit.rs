@@ -56,6 +56,7 @@ impl Endpoint {
         connection.receive(&mut turn, Arrival { bytes: datagram, path: PathId::ZERO, route: *route, ecn });
         if connection.stats().packets_received == 0 {
             // Not authentic: nothing of it is kept, so that garbage costs no memory.
+            connection.withdraw_log();
             connection.release(&mut turn);
             self.stats.strays += 1;
             return;

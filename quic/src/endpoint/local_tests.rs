@@ -1,5 +1,6 @@
 //! Local addresses that do not work, go, or come: the handshake's race, and what becomes of paths.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,8 @@ use crate::base::address::LocalId;
 use crate::config::{PathOptions, TransportConfig};
 use crate::datagram::Fate;
 use crate::error::PathErrorCode;
-use crate::id::{Direction, PathId};
+use crate::id::{Direction, PathId, Role};
+use crate::log::{Log, LogFactory, Record};
 use crate::stats::PathStage;
 
 const ZERO: PathId = PathId::ZERO;
@@ -54,6 +56,33 @@ fn a_way_on_which_nothing_comes_back_is_as_good_as_dead() {
     assert!(took < Duration::from_millis(400), "{took:?}");
     assert_eq!(local(&mut pair), LocalId(1));
     assert_eq!(pair.server.connections().count(), 1, "it is one connection");
+}
+
+/// The port at the client of each way that a racing handshake tried, as the logs of both ends tell it.
+#[derive(Clone, Default)]
+struct Tried(Arc<Mutex<Vec<(Role, u16)>>>);
+
+/// The log of one end.
+struct TriedBy(Role, Tried);
+
+impl Log for TriedBy {
+    fn record(&mut self, _: Instant, record: &Record<'_>) {
+        if let Record::Redirected { route, .. } = record {
+            let client = if self.0 == Role::Client { route.local() } else { route.remote() };
+            self.1.0.lock().unwrap().push((self.0, client.port()));
+        }
+    }
+}
+
+#[test]
+fn logs_tell_which_ways_a_handshake_tries() {
+    let tried = Tried::default();
+    let to = tried.clone();
+    let log = LogFactory::new(move |opening| Some(Box::new(TriedBy(opening.role, to.clone()))));
+    let mut pair = racing(|transport| transport.log = Some(log));
+    pair.deaf.insert("127.0.0.1:1000".parse().unwrap());
+    confirmation(&mut pair);
+    assert_eq!(*tried.0.lock().unwrap(), [(Role::Client, 1001), (Role::Server, 1001)]);
 }
 
 #[test]

@@ -237,8 +237,9 @@ impl Endpoint {
 
     /// The connection `key`, until it is gone. It is visited after the guard was dropped.
     pub fn connection(&mut self, key: ConnectionKey, now: Instant) -> Option<ConnectionGuard<'_>> {
-        let entry = self.entries.get(key.slot as usize)?;
-        (entry.generation == key.generation).then(|| ConnectionGuard::new(self, key, now))
+        let entry = self.entries.get_mut(key.slot as usize).filter(|it| it.generation == key.generation)?;
+        entry.connection.set_log_time(now);
+        Some(ConnectionGuard::new(self, key, now))
     }
 
     /// The keys of all connections.
@@ -257,6 +258,7 @@ impl Endpoint {
                 continue; // an older timer of it, or one of a connection that is gone
             }
             entry.armed = Instant::NEVER;
+            entry.connection.set_log_time(now);
             let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
             entry.connection.on_deadline(&mut turn);
             self.mark(slot);
@@ -287,6 +289,7 @@ impl Endpoint {
         };
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
         if entry.generation & transmit::GENERATION_MASK == generation {
+            entry.connection.set_log_time(now);
             let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
             entry.connection.on_fate(&mut turn, path, mtu_probe, fate);
             self.mark(slot);
@@ -300,6 +303,7 @@ impl Endpoint {
         let slots: Vec<u32> = self.entries.iter().map(|(slot, _)| slot as u32).collect();
         for slot in slots {
             let entry = &mut self.entries[slot as usize];
+            entry.connection.set_log_time(now);
             let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
             entry.connection.local_gone(&mut turn, local);
             self.mark(slot);

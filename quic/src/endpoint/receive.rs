@@ -49,6 +49,7 @@ impl Endpoint {
         visit: impl FnOnce(&mut crate::connection::Connection, &mut Turn<'_>),
     ) {
         let Some(entry) = self.entries.get_mut(owner.slot as usize) else { return };
+        entry.connection.set_log_time(now);
         let mut turn = Turn { now, slot: owner.slot, cids: &mut self.cids, rng: &mut self.rng };
         visit(&mut entry.connection, &mut turn);
         self.mark(owner.slot);

@@ -96,6 +96,7 @@ impl Endpoint {
 
     fn transmit_one(&mut self, slot: u32, outbox: &mut impl Outbox, now: Instant) -> One {
         let Some(entry) = self.entries.get_mut(slot as usize) else { return One::Done(None) };
+        entry.connection.set_log_time(now);
         let mut left = self.config.budget.packets_per_connection;
         let mut served = 0;
         loop {

@@ -31,10 +31,16 @@ pub(crate) enum Verdict {
 pub(crate) fn verdict(number: u64, sent_at: Instant, largest: u64, delay: Duration, now: Instant) -> Verdict {
     debug_assert!(number <= largest);
     let lost_at = sent_at + delay;
-    if largest - number >= REORDER_PACKETS || lost_at <= now {
+    if is_overtaken(number, largest) || lost_at <= now {
         return Verdict::Lost;
     }
     Verdict::Wait(lost_at)
+}
+
+/// Were so many later packets sent up to the acknowledged `largest` that `number` is lost? (RFC 9002 §6.1.1)
+#[inline]
+pub(crate) fn is_overtaken(number: u64, largest: u64) -> bool {
+    largest - number >= REORDER_PACKETS
 }
 
 /// How long to wait for an acknowledgement before the `count`-th probe (from 0), `base` being the probe timeout

@@ -466,10 +466,10 @@ impl Running {
     }
 
     /// The probe for a larger datagram size was not answered in time.
-    pub(crate) fn on_mtu_probe_timeout(&mut self, now: Instant) {
-        if let Some(number) = self.route.mtu.on_probe_timeout(now) {
-            self.give_up(number);
-        }
+    pub(crate) fn on_mtu_probe_timeout(&mut self, now: Instant) -> Option<u64> {
+        let number = self.route.mtu.on_probe_timeout(now)?;
+        self.give_up(number);
+        Some(number)
     }
 
     /// The probe for a larger datagram size was refused by the system, or fits no buffer.

@@ -13,6 +13,8 @@ use crate::base::rate::Rate;
 use crate::base::time::{Instant, nanos};
 use crate::config::TransportConfig;
 use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
+use crate::id::PathId;
+use crate::log::{Metrics, RttMetrics};
 use crate::path::challenge::{Answer, Challenge};
 pub(crate) use crate::path::mtu::DATAGRAM_SIZE_MIN;
 use crate::path::mtu::Mtu;
@@ -457,6 +459,25 @@ impl Route {
     /// Packets lost of the last thousand or so.
     pub(crate) fn loss_permille(&self) -> u16 {
         self.loss_permille
+    }
+
+    /// Its numbers, for the log of path `path`.
+    pub(crate) fn metrics(&self, path: PathId) -> Metrics {
+        let rtt = self.rtt.has_sample().then(|| RttMetrics {
+            min: self.rtt.min(),
+            smoothed: self.rtt.smoothed(),
+            latest: self.rtt.latest(),
+            var: self.rtt.var(),
+        });
+        let paced = self.congestion.pacing_rate(self.rtt.smoothed());
+        Metrics {
+            path,
+            rtt,
+            window: self.window(),
+            in_flight: self.in_flight,
+            pacing_rate: paced.map(Rate::bytes_per_second),
+            slow_start: self.congestion.in_slow_start(),
+        }
     }
 
     /// The 99th percentile of RTT samples, where they are kept.

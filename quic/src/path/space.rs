@@ -91,6 +91,16 @@ pub(crate) struct AckReport {
     pub(crate) mtu_probe: Option<(u64, u16)>,
 }
 
+/// A packet that loss detection declared lost, for whoever logs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gone {
+    pub(crate) number: u64,
+    /// It was a probe for a larger datagram size.
+    pub(crate) mtu_probe: bool,
+    /// Later packets prove it lost, rather than the time.
+    pub(crate) overtaken: bool,
+}
+
 /// What one pass of loss detection found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossReport {
@@ -236,12 +246,13 @@ impl Space {
     }
 
     /// Declares lost what is (RFC 9002 §6.1); `delay` is the route's loss delay, `keep` how long lost packets are
-    /// remembered for late acknowledgements.
+    /// remembered for late acknowledgements. `gone` hears of each lost packet.
     pub(crate) fn detect_lost(
         &mut self,
         delay: Duration,
         keep: Duration,
         now: Instant,
+        mut gone: impl FnMut(Gone),
         mut sink: impl FnMut(&Receipt, Outcome),
     ) -> LossReport {
         let mut report = LossReport::default();
@@ -254,7 +265,11 @@ impl Space {
                     Fate::Acked if sent.eliciting => self.lost_run = None,
                     Fate::Acked | Fate::Skipped | Fate::Lost => {}
                     Fate::Outstanding => match loss::verdict(number, sent.at, largest, delay, now) {
-                        Verdict::Lost => self.lose(number, &sent, &mut report, &mut sink),
+                        Verdict::Lost => {
+                            self.lose(number, &sent, &mut report, &mut sink);
+                            let mtu_probe = sent.carriage == Carriage::MtuProbe;
+                            gone(Gone { number, mtu_probe, overtaken: loss::is_overtaken(number, largest) });
+                        }
                         Verdict::Wait(at) => {
                             self.loss_at = Some(at);
                             break;

@@ -52,10 +52,13 @@ fn on_ack(
 
 fn lost(space: &mut Space, ms: u64) -> (LossReport, Vec<u64>) {
     let mut numbers = Vec::new();
-    let report =
-        space.detect_lost(Duration::from_millis(50), Duration::from_secs(1), at(ms), |receipt, _| {
-            numbers.push(receipt.value());
-        });
+    let report = space.detect_lost(
+        Duration::from_millis(50),
+        Duration::from_secs(1),
+        at(ms),
+        |_| {},
+        |receipt, _| numbers.push(receipt.value()),
+    );
     (report, numbers)
 }
 
@@ -138,9 +141,13 @@ fn what_was_handed_over_is_not_handed_out_again_when_it_is_lost() {
     acknowledge(&mut space, &[4]).unwrap();
     let mut news = Vec::new();
     let keep = Duration::from_secs(1);
-    space.detect_lost(Duration::from_millis(50), keep, at(10), |receipt, outcome| {
-        news.push((receipt.value(), outcome));
-    });
+    space.detect_lost(
+        Duration::from_millis(50),
+        keep,
+        at(10),
+        |_| {},
+        |receipt, outcome| news.push((receipt.value(), outcome)),
+    );
     assert_eq!(news, [(0, Outcome::LostOverdue), (1, Outcome::LostOverdue)]);
     space.lose_all(|receipt, outcome| news.push((receipt.value(), outcome)));
     assert_eq!(news[2..], [(2, Outcome::LostOverdue), (3, Outcome::LostOverdue)], "MP-171");

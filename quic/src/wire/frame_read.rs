@@ -38,6 +38,11 @@ impl<'a> Frames<'a> {
         Self { reader: Reader::new(payload), code_points, any: false }
     }
 
+    /// Bytes that were not read yet.
+    pub(crate) fn remaining(&self) -> usize {
+        self.reader.remaining()
+    }
+
     /// Reads one frame; there is at least one byte.
     #[inline]
     fn read(&mut self) -> Result<(u64, Frame<'a>), TransportError> {
