@@ -22,6 +22,7 @@
 mod fluid;
 mod hash;
 mod link;
+mod logbook;
 mod mutate;
 mod network;
 mod null;
@@ -34,6 +35,7 @@ mod world;
 
 pub use fluid::{first_byte_at, fluid_time};
 pub use link::{BurstLoss, Jitter, LaneStats, Link, QueueLimit, Setting, Trains, TwoRates};
+pub use logbook::Logbook;
 pub use mutate::mutate;
 pub use network::{Attacker, LinkId, Remembered, Way};
 pub use provider::{Hello, Protection, provider};

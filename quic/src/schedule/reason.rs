@@ -16,17 +16,17 @@ pub enum Reason {
     OnlyPath,
     /// Every other path is suspect or a backup, and this one is not.
     OnlyEligible,
-    /// The windows of the other eligible paths are full.
+    /// It would not be the first choice, but the windows of the other eligible paths are full.
     OnlyWithRoom,
-    /// The other eligible paths wait for their pacers.
+    /// It would not be the first choice, but the other eligible paths wait for their pacers.
     OnlyReady,
     /// The peer advised against the path (MP-140), but every path that is not a backup is gone or suspect.
     LastBackup,
     /// All paths are suspect: one of them must show that it works.
     AllSuspect,
-    /// Of several, the one with the lowest round-trip time.
+    /// The one with the lowest round-trip time, of all or at least of several that can send.
     LowestRtt,
-    /// Of several, the one that delivers a repair earliest.
+    /// The one that delivers a repair earliest, of all or at least of several with room.
     Earliest,
     /// Its turn.
     Turn,
@@ -96,10 +96,21 @@ fn why_sent(paths: &[PathView], index: usize, rule: Reason, now: Instant) -> Rea
         Some(path) if path.suspect => Reason::AllSuspect,
         Some(path) if path.backup => Reason::LastBackup,
         _ if eligible(paths).count() == 1 => Reason::OnlyEligible,
+        _ if is_first_choice(paths, index, rule, now) => rule,
         _ if room && eligible(paths).filter(|(_, path)| path.has_room()).count() == 1 => Reason::OnlyWithRoom,
         _ if pacer && eligible(paths).filter(|(_, path)| path.can_send(now)).count() == 1 => {
             Reason::OnlyReady
         }
         _ => rule,
     }
+}
+
+/// Would the rule choose this path even if no window were full and no pacer waited?
+fn is_first_choice(paths: &[PathView], index: usize, rule: Reason, now: Instant) -> bool {
+    let first = match rule {
+        Reason::LowestRtt => eligible(paths).min_by_key(|(_, path)| (path.rtt, path.id)),
+        Reason::Earliest => eligible(paths).min_by_key(|(_, path)| (path.eta(now), path.rtt, path.id)),
+        _ => None,
+    };
+    first.is_some_and(|(at, _)| at == index)
 }

@@ -264,6 +264,11 @@ fn a_train_says_why_it_went_where_it_went() {
     }
     assert_eq!(reason(&min_rtt, &[a, b, c], FRESH), Reason::LowestRtt);
     assert_eq!(reason(&min_rtt, &[a, b, c], REPAIR), Reason::Earliest);
+    assert_eq!(
+        reason(&min_rtt, &[full(a), b, full(c)], FRESH),
+        Reason::LowestRtt,
+        "with or without room elsewhere"
+    );
     assert_eq!(reason(&min_rtt, &[full(a), full(b), c], FRESH), Reason::OnlyWithRoom);
     assert_eq!(reason(&min_rtt, &[full(a), paced(b, 1), c], FRESH), Reason::OnlyReady);
     assert_eq!(reason(&min_rtt, &[full(a), full(b), c], REPAIR), Reason::OnlyWithRoom);

@@ -137,14 +137,13 @@ impl Flow {
             app.wish(competitor.wish());
         }
         let manners = maker.setup.manners;
-        let transport = self.competitor.as_ref().and_then(|competitor| competitor.transport.as_ref());
-        let of_client = transport.unwrap_or(&maker.setup.client);
-        let of_server = transport.unwrap_or(&maker.setup.server);
+        let (of_client, of_server) =
+            (self.transport(&maker.setup.client), self.transport(&maker.setup.server));
         let mut client =
-            Host::new(maker.endpoint(Role::Client, number, of_client), App::Client(app), manners);
+            Host::new(maker.endpoint(Role::Client, number, &of_client), App::Client(app), manners);
         let server = App::Server(ServerApp::default());
-        let server = Host::new(maker.endpoint(Role::Server, number, of_server), server, manners);
-        let config = ClientConfig { tls: maker.client_tls(number), transport: Arc::new(of_client.clone()) };
+        let server = Host::new(maker.endpoint(Role::Server, number, &of_server), server, manners);
+        let config = ClientConfig { tls: maker.client_tls(number), transport: Arc::new(of_client) };
         let route = maker.network.route(first, Role::Client);
         let key = client
             .endpoint_mut()
@@ -154,6 +153,17 @@ impl Flow {
         self.started_at = Some(maker.now);
         self.ends = Some(Ends { client, server, touched: [true, false] });
         Ok(())
+    }
+
+    /// The settings of an end; `main` are those of the main connection.
+    fn transport(&self, main: &TransportConfig) -> TransportConfig {
+        match &self.competitor {
+            // Nor its log: lines of two connections in one book could not be told apart.
+            Some(competitor) => {
+                competitor.transport.clone().unwrap_or_else(|| TransportConfig { log: None, ..main.clone() })
+            }
+            None => main.clone(),
+        }
     }
 
     /// When one of its ends wants to be visited.

@@ -3,9 +3,11 @@
 //! Owns the settings of a world and the methods that change them. Runs nothing (`world` does).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use braid_quic::{PathStats, Role, RouteId, TransportConfig};
+use braid_quic::log::{LogFactory, qlog};
+use braid_quic::{Instant, PathStats, Role, RouteId, TransportConfig};
 
 use super::agenda::{Action, Anchor};
 use super::at::At;
@@ -15,6 +17,7 @@ use super::flow::{Competitor, CompetitorId, Ends, Flow};
 use super::host::Manners;
 use super::{MAIN, START, World};
 use crate::link::Link;
+use crate::logbook::Logbook;
 use crate::network::{Arrival, LinkId, Remembered};
 use crate::provider::{Hello, Protection};
 use crate::units::Rate;
@@ -111,6 +114,24 @@ impl World {
             Role::Client => change(&mut self.setup.client),
             Role::Server => change(&mut self.setup.server),
         }
+    }
+
+    /// Virtual time's start, from which logs count.
+    pub const fn origin() -> Instant {
+        START
+    }
+
+    /// Logs one end of the main connection. Nothing but the log changes: datagrams are the same with and without.
+    pub fn log(&mut self, of: Role, log: LogFactory) {
+        self.transport_of(of, |transport| transport.log = Some(log));
+    }
+
+    /// Logs one end of the main connection as qlog, in virtual time, to a book with room for `bytes_max`. What is not
+    /// yet in the book enters it when the connection, or the world, is gone.
+    pub fn qlog(&mut self, of: Role, bytes_max: usize) -> Logbook {
+        let book = Logbook::with_room(bytes_max);
+        self.log(of, qlog::factory(qlog::Settings::new(START), Arc::new(book.clone())));
+        book
     }
 
     /// How packets are protected; null by default.
