@@ -11,6 +11,7 @@ use braid_udp_uring::IoKind;
 
 use crate::error::StartError;
 use crate::identity::Identity;
+use crate::qlog::Qlog;
 
 /// The port that a server listens on if nobody says otherwise.
 pub const DEFAULT_PORT: u16 = 4433;
@@ -65,6 +66,8 @@ pub struct Config {
     pub io: IoKind,
     /// Where statistics are served by HTTP, if at all.
     pub stats: Option<SocketAddr>,
+    /// Which connections are logged, and where to, if any.
+    pub qlog: Option<Qlog>,
     /// Connections that one worker carries at most.
     pub connections_max: usize,
     /// Handshakes that one worker carries at most; a client can choose its worker, so each has its own limit.
@@ -89,6 +92,7 @@ impl Config {
             transport: TransportConfig { datagram_size, ..TransportConfig::default() },
             io: IoKind::default(),
             stats: None,
+            qlog: None,
             connections_max: 100_000,
             handshakes_max: 4096,
             receive_buffer_bytes: 8 << 20,
@@ -127,6 +131,9 @@ impl Config {
         }
         if self.transport.max_paths == 0 {
             return wrong("a connection needs at least 1 path".to_owned());
+        }
+        if self.qlog.as_ref().is_some_and(|qlog| qlog.every == 0) {
+            return wrong("one connection in 0 is none: leave the log away".to_owned());
         }
         if self.connections_max == 0 || self.handshakes_max == 0 {
             return wrong("a worker must be allowed at least 1 connection and 1 handshake".to_owned());

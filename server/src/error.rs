@@ -29,6 +29,8 @@ pub enum StartError {
     Worker(usize, io::Error),
     /// The control thread could not be set up.
     Control(io::Error),
+    /// Logs cannot be written there.
+    Log(PathBuf, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -47,6 +49,7 @@ impl fmt::Display for StartError {
             Self::Content(path, what) => write!(f, "{} {what}", path.display()),
             Self::Tls(what) => write!(f, "cannot use this certificate and key: {what}"),
             Self::Worker(worker, error) => write!(f, "worker {worker} could not be set up: {error}"),
+            Self::Log(path, error) => write!(f, "cannot write logs to {}: {error}", path.display()),
             Self::Control(error) => write!(f, "the control thread could not be set up: {error}"),
         }
     }
@@ -57,6 +60,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Listen(_, error)
             | Self::Steering(error)
+            | Self::Log(_, error)
             | Self::Read(_, error)
             | Self::Worker(_, error)
             | Self::Control(error) => Some(error),

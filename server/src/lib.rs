@@ -14,6 +14,7 @@ pub mod forward;
 pub mod identity;
 mod outbox;
 pub mod perf;
+pub mod qlog;
 mod server;
 mod sockets;
 pub mod stats;

@@ -75,6 +75,9 @@ fn serve(server: Server, signals: &Receiver<()>) -> ExitCode {
     for failure in failure.iter().chain(&report.failures) {
         eprintln!("server: {failure}");
     }
+    for sentence in report.log.iter().flat_map(braid_server::qlog::Written::complaints) {
+        eprintln!("server: {sentence}");
+    }
     if failure.is_some() || !report.failures.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -12,6 +12,7 @@ use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
 use braid_server::config::{DEFAULT_PORT, default_datagram_size};
+use braid_server::qlog::Qlog;
 use braid_server::{Config, Identity, StartError, Steer};
 use braid_udp_uring::IoKind;
 use clap::Parser;
@@ -77,6 +78,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", value_parser = address)]
     stats: Option<SocketAddr>,
 
+    /// Log connections as qlog: a file for each in the directory PATH, or all in one file if PATH ends in `.sqlog`
+    #[arg(long, value_name = "PATH", env = "QLOGDIR")]
+    qlog: Option<PathBuf>,
+
+    /// Log one connection in N; clients that log with the same N log the same ones
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "qlog", value_parser = clap::value_parser!(u64).range(1..))]
+    qlog_sample: u64,
+
     /// UDP payload in bytes of the full packets that paths start with, 1200 to 65507 [default: 1452 if it listens on
     /// loopback only, else 1200]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1200..=65507))]
@@ -122,6 +131,7 @@ impl Options {
         let datagram_size = self.datagram_size.unwrap_or_else(|| default_datagram_size(&listen));
         let mut config =
             Config { steer: self.steer, io: self.io, stats: self.stats, ..Config::new(listen, identity) };
+        config.qlog = self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) });
         config.workers = self.workers.unwrap_or(config.workers);
         config.transport.datagram_size = datagram_size;
         let found = if self.datagram_size.is_some() { 0 } else { config.transport.datagram_size_max };
@@ -204,7 +214,8 @@ mod tests {
     fn every_option_reaches_the_settings() {
         let options = read(
             "--listen 127.0.0.1:1 [::1]:2 --listen 127.0.0.2:3 --workers 3 --steer none --scheduler round-robin \
-             --congestion newreno --max-paths 4 --code-points both --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9",
+             --congestion newreno --max-paths 4 --code-points both --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 \
+             --qlog logs/ --qlog-sample 10",
         )
         .unwrap();
         assert!(options.is_self_signed());
@@ -216,6 +227,8 @@ mod tests {
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (4, 1452));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Both);
         assert!(config.transport.rtt_distribution);
+        let qlog = config.qlog.as_ref().unwrap();
+        assert_eq!((qlog.path.to_str(), qlog.every, qlog.is_file()), (Some("logs/"), 10, false));
         assert_eq!(config.transport.idle_timeout, Duration::from_millis(1500));
         assert!(matches!(config.transport.scheduler, SchedulerKind::RoundRobin));
         assert!(matches!(config.transport.congestion, CongestionKind::NewReno));
@@ -242,6 +255,8 @@ mod tests {
             ("--datagram-size-max 65508", "--datagram-size-max"),
             ("--cert a.pem", "--key"),
             ("--key a.pem", "--cert"),
+            ("--qlog-sample 2", "--qlog"),
+            ("--qlog a.sqlog --qlog-sample 0", "--qlog-sample"),
             ("--speed 11", "--speed"),
         ] {
             let said = complaint(arguments);
@@ -264,6 +279,7 @@ mod tests {
             "--stats",
             "--datagram-size",
             "--datagram-size-max",
+            "--qlog",
         ] {
             assert!(help.contains(option), "{option}");
         }

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
-use braid_quic::{EndpointConfig, Shard};
+use braid_quic::{EndpointConfig, Role, Shard};
 use crossbeam::channel::Receiver;
 use rustls_pki_types::CertificateDer;
 
@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::crew::{Crew, CrewHandle, Ended, Plan, Sharing, random};
 use crate::error::StartError;
 use crate::perf::{self, Perf};
+use crate::qlog::{Recorder, Written};
 use crate::sockets::{SocketOptions, Sockets};
 use crate::stats::{CONNECTIONS_SHOWN, SCHEMA, ServerStats, WorkerStats};
 use crate::steer::Steering;
@@ -29,6 +30,7 @@ const GRACE: Duration = Duration::from_millis(200);
 pub struct Server {
     crew: Crew<Perf>,
     control: Option<Control>,
+    recorder: Option<Recorder>,
     observer: Observer,
     addresses: Vec<SocketAddr>,
     warnings: Vec<String>,
@@ -44,6 +46,8 @@ pub struct Report {
     pub workers: Vec<WorkerStats>,
     /// Workers that ended before they were told to, in words.
     pub failures: Vec<String>,
+    /// What was logged, where connections are.
+    pub log: Option<Written>,
 }
 
 impl Server {
@@ -63,9 +67,16 @@ impl Server {
         let sockets = Sockets::bind(&config.listen, config.workers, options, program.as_deref())?;
         let addresses = sockets.addresses().to_vec();
         let warnings = sockets.warning().into_iter().collect();
+        let mut transport = config.transport;
+        let mut recorder = None;
+        if let Some(qlog) = &config.qlog {
+            let (log, started) = Recorder::start(qlog, Role::Server)?;
+            transport.log = Some(log);
+            recorder = Some(started);
+        }
         let shared = EndpointConfig {
             server: Some(tls),
-            transport: Arc::new(config.transport),
+            transport: Arc::new(transport),
             connections_max: config.connections_max,
             handshakes_max: config.handshakes_max,
             ..EndpointConfig::new(cid_key, random())
@@ -86,7 +97,7 @@ impl Server {
         let observer = Observer::new(crew.handle());
         let control = control.map(|listener| Control::start(listener, observer.clone())).transpose()?;
         let certificate = config.identity.certificate().cloned();
-        Ok(Self { crew, control, observer, addresses, warnings, certificate })
+        Ok(Self { crew, control, recorder, observer, addresses, warnings, certificate })
     }
 
     /// Where it listens, in the order of the settings, with the ports that the system chose.
@@ -127,7 +138,8 @@ impl Server {
         let uptime = self.observer.started.elapsed();
         let ended = self.crew.stop(GRACE);
         let failures = ended.iter().filter_map(|end: &Ended<Perf>| end.failure.clone()).collect();
-        Report { uptime, workers: ended.into_iter().map(|end| end.stats).collect(), failures }
+        let log = self.recorder.map(Recorder::stop);
+        Report { uptime, workers: ended.into_iter().map(|end| end.stats).collect(), failures, log }
     }
 }
 
