@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use braid_quic::TransportConfig;
+use braid_quic::log::LogFactory;
+use braid_server::qlog::Written;
 use braid_server::{Config, Identity, Server};
 use rustls_pki_types::CertificateDer;
 
@@ -59,6 +61,8 @@ impl Inside {
             cores,
             transport: transport(plan),
             io: plan.io,
+            // One file is one end's.
+            qlog: plan.qlog.clone().filter(|qlog| !qlog.is_file()),
             connections_max: defaults.connections_max.max(plan.connections),
             ..defaults
         };
@@ -83,13 +87,16 @@ impl Inside {
 
     /// Ends it; what went wrong with its workers, if anything.
     pub(crate) fn stop(self) -> Vec<String> {
-        self.server.stop().failures
+        let report = self.server.stop();
+        let mut failures = report.failures;
+        failures.extend(report.log.iter().flat_map(Written::complaints));
+        failures
     }
 }
 
-/// The client's settings for the same command line.
-pub(crate) fn client_transport(plan: &Plan) -> Arc<TransportConfig> {
-    Arc::new(transport(plan))
+/// The client's settings for the same command line, and its log.
+pub(crate) fn client_transport(plan: &Plan, log: Option<LogFactory>) -> Arc<TransportConfig> {
+    Arc::new(TransportConfig { log, ..transport(plan) })
 }
 
 #[cfg(test)]

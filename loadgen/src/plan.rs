@@ -9,6 +9,7 @@ use std::time::Duration;
 use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
+use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
 
 use crate::options::Sockets;
@@ -40,6 +41,8 @@ pub(crate) struct Plan {
     pub(crate) scheduler: Option<SchedulerKind>,
     pub(crate) congestion: Option<CongestionKind>,
     pub(crate) code_points: MultipathCodePoints,
+    /// Where connections are logged, and how many of them.
+    pub(crate) qlog: Option<Qlog>,
     pub(crate) datagram_bytes: u16,
     pub(crate) datagram_bytes_max: u16,
 }

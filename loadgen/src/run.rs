@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use braid_quic::{ClientConfig, EndpointConfig, Instant};
+use braid_quic::log::LogFactory;
+use braid_quic::{ClientConfig, EndpointConfig, Instant, Role};
 use braid_server::config::available_cores;
 use braid_server::crew::{self, Crew, Ended};
+use braid_server::qlog::Recorder;
 
 use crate::client::sockets::{Wiring, shares};
 use crate::client::{Client, Gate, Task, WorkerResult, tls};
@@ -65,14 +67,17 @@ enum Server<'a> {
 /// Does what `plan` says.
 pub(crate) fn run(plan: &Plan) -> Result<Outcome, Refusal> {
     let (client_cores, server_cores) = inside::share_cores(&available_cores(), plan.workers);
+    let recorder = plan.qlog.as_ref().map(|qlog| Recorder::start(qlog, Role::Client)).transpose();
+    let (log, recorder) = recorder.map_err(|error| Refusal::Usage(error.to_string()))?.unzip();
     let server = Server::start(plan, server_cores)?;
-    let task = Arc::new(task(plan, &server)?);
+    let task = Arc::new(task(plan, &server, log)?);
     let crew = start(plan, &server.ends(plan)?, &task, &client_cores)?;
     gather(plan, &task.gate, &crew);
     let sides = measure(plan, &task.gate, &server, &crew);
     let ended = crew.stop(GRACE);
     let mut failures = server.stop();
     failures.extend(ended.iter().filter_map(|end| end.failure.clone()));
+    failures.extend(recorder.into_iter().flat_map(|recorder| recorder.stop().complaints()));
     Ok(outcome(plan, ended, sides, failures))
 }
 
@@ -117,7 +122,7 @@ impl<'a> Server<'a> {
 }
 
 /// What all workers have in common.
-fn task(plan: &Plan, server: &Server<'_>) -> Result<Task, Refusal> {
+fn task(plan: &Plan, server: &Server<'_>, log: Option<LogFactory>) -> Result<Task, Refusal> {
     let tls = match (&plan.trust, server) {
         (Trust::Signed(file), _) => tls::signed_by(file).map_err(Refusal::Usage)?,
         (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?)?,
@@ -131,7 +136,7 @@ fn task(plan: &Plan, server: &Server<'_>) -> Result<Task, Refusal> {
         Server::Outside { target, .. } => plan.server_name.as_deref().unwrap_or(&target.name),
     };
     Ok(Task {
-        config: ClientConfig { tls, transport: inside::client_transport(plan) },
+        config: ClientConfig { tls, transport: inside::client_transport(plan, log) },
         server_name: tls::server_name(name).map_err(Refusal::Usage)?,
         shape: plan.shape,
         streams: plan.streams,

@@ -103,9 +103,14 @@ fn a_target_that_nobody_serves_is_a_failure_with_a_reason() {
 #[test]
 fn a_wrong_command_line_is_one_sentence_and_exit_code_2() {
     let missing = "127.0.0.1:1 --ca /nonexistent/ca.pem";
-    for words in
-        ["--paths 0", "--json /nonexistent/report.json", missing, "example.org:4433", "--no-such-option"]
-    {
+    for words in [
+        "--paths 0",
+        "--json /nonexistent/report.json",
+        missing,
+        "example.org:4433",
+        "--no-such-option",
+        "--qlog /nonexistent/a.sqlog",
+    ] {
         let output = loadgen(words);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{words}: {errors}");
@@ -123,6 +128,66 @@ fn the_table_goes_to_standard_output_and_the_json_to_its_file() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("path "));
     assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["schema"], 1);
+}
+
+/// A directory that goes with the test.
+struct Scratch(std::path::PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        Self(std::env::temp_dir().join(format!("loadgen-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The records of a log, each of which must be JSON behind a separator.
+fn records(file: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).expect("a log");
+    let record =
+        |line: &str| serde_json::from_str(line.strip_prefix('\u{1e}').expect("a separator")).unwrap();
+    text.lines().map(record).collect()
+}
+
+#[test]
+fn both_ends_log_the_same_connection_to_a_file_each() {
+    let scratch = Scratch::new("qlog-each");
+    report(&format!("--paths 2 --download 100K --duration 200ms --qlog {}", scratch.0.display()));
+    let mut files: Vec<_> =
+        std::fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let name = |at: usize| files[at].file_name().unwrap().to_str().unwrap().rsplit_once('_').unwrap();
+    assert_eq!(files.len(), 2);
+    assert_eq!(name(0).0, name(1).0, "the first destination connection ID");
+    assert_eq!((name(0).1, name(1).1), ("client.sqlog", "server.sqlog"));
+    for file in &files {
+        let records = records(file);
+        let has = |name: &str| records.iter().any(|record| record["name"] == name);
+        assert!(has("quic:connection_started") && has("quic:connection_closed"), "from begin to end");
+        assert!(has("braid:path_validated") && has("quic:packet_received"));
+    }
+}
+
+#[test]
+fn connections_in_one_log_are_told_apart_and_can_be_sampled() {
+    let scratch = Scratch::new("qlog-one");
+    std::fs::create_dir_all(&scratch.0).unwrap();
+    let file = scratch.0.join("all.sqlog");
+    let groups = |options: &str| {
+        let words = "--connections 40 --download 1K --duration 100ms";
+        report(&format!("{words} --qlog {} {options}", file.display()));
+        let records = records(&file);
+        assert_eq!(records[0]["trace"]["vantage_point"]["type"], "client");
+        let groups = records[1..].iter().map(|record| record["group_id"].as_str().unwrap().to_owned());
+        groups.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(groups("").len(), 40);
+    let sampled = groups("--qlog-sample 4").len();
+    assert!((1..30).contains(&sampled), "about one in four: {sampled}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
+use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -143,6 +144,13 @@ struct RunArgs {
     /// Which numbers the multipath extension has on the wire: final, draft-13 (those of drafts 13 to 18) or both.
     #[arg(long, value_name = "NAME", default_value = "final")]
     code_points: MultipathCodePoints,
+    /// Log connections as qlog: a file for each end of each in the directory PATH, or the client's all in one file if
+    /// PATH ends in `.sqlog`.
+    #[arg(long, value_name = "PATH", env = "QLOGDIR")]
+    qlog: Option<PathBuf>,
+    /// Log one connection in N; a server that logs with the same N logs the same ones.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "qlog", value_parser = clap::value_parser!(u64).range(1..))]
+    qlog_sample: u64,
     /// UDP payload of the full packets that paths start with; 1452 on loopback and 1200 elsewhere unless given.
     #[arg(long, value_name = "SIZE")]
     datagram_size: Option<u16>,
@@ -264,6 +272,7 @@ impl RunArgs {
             scheduler: self.scheduler,
             congestion: self.congestion,
             code_points: self.code_points,
+            qlog: self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) }),
             datagram_bytes,
             datagram_bytes_max,
         })
