@@ -317,3 +317,37 @@ fn timers_that_no_longer_matter_are_weeded_out() {
         pair.read_at_server(stream);
     }
 }
+
+/// Counts the logs that were opened and those that were withdrawn.
+#[derive(Clone, Default)]
+struct Logs(std::sync::Arc<std::sync::Mutex<(usize, usize)>>);
+
+impl crate::log::Log for Logs {
+    fn record(&mut self, _: Instant, _: &crate::log::Record<'_>) {}
+
+    fn withdraw(&mut self) {
+        self.0.lock().unwrap().1 += 1;
+    }
+}
+
+#[test]
+fn strangers_fill_no_logs() {
+    let logs = Logs::default();
+    let opened = logs.clone();
+    let log = crate::log::LogFactory::new(move |_| {
+        opened.0.lock().unwrap().0 += 1;
+        Some(Box::new(opened.clone()))
+    });
+    let mut config = EndpointConfig::new([1; 16], [2; 32]);
+    config.server = Some(server_tls());
+    config.transport = std::sync::Arc::new(TransportConfig { log: Some(log), ..TransportConfig::default() });
+    let mut server = Endpoint::new(config, [4; 32]);
+    // An Initial packet in form, with a body that no key seals.
+    let mut datagram = vec![0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e];
+    datagram.resize(1_200, 0x5a);
+    let now = Instant::from_nanos(1_000_000_000);
+    let (segment_size, ecn) = (datagram.len(), crate::Ecn::NotEct);
+    server.receive(Received { bytes: &mut datagram, segment_size, route: route(1000), ecn }, now);
+    assert_eq!((server.stats().strays, server.stats().accepted), (1, 0));
+    assert_eq!(*logs.0.lock().unwrap(), (1, 1), "opened before it was known, and withdrawn");
+}

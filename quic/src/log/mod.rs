@@ -119,7 +119,7 @@ impl Journal {
     #[inline]
     pub(crate) fn record<'a>(&mut self, record: impl FnOnce() -> Record<'a>) {
         if let Some(book) = &mut self.book {
-            book.tell(&record());
+            book.record(record);
         }
     }
 
@@ -133,29 +133,50 @@ impl Journal {
     /// The numbers of a path after `cause`, and what they say about its congestion controller.
     #[inline]
     pub(crate) fn measured(&mut self, cause: Cause, metrics: impl FnOnce() -> Option<Metrics>) {
-        let Some(book) = &mut self.book else { return };
-        let Some(metrics) = metrics() else { return };
-        if let Some((old, new, trigger)) = book.congestion.on_metrics(&metrics, cause, book.now) {
-            book.tell(&Record::Congestion { path: metrics.path, old, new, trigger });
+        if let Some(book) = &mut self.book {
+            book.measured(cause, metrics);
         }
-        book.tell(&Record::Metrics(metrics));
     }
 
     /// A decision of the scheduler. That it waits on for the same reason is told once.
     #[inline]
     pub(crate) fn decided<'a>(&mut self, decided: impl FnOnce() -> Decided<'a>) {
-        let Some(book) = &mut self.book else { return };
-        let decided = decided();
-        let repair = matches!(decided.demand, Demand::Repair { .. });
-        let waits = matches!(decided.decision, Decision::Wait { .. }).then_some((repair, decided.reason));
-        if waits.is_none() || waits != book.waiting {
-            book.tell(&Record::Decided(decided));
+        if let Some(book) = &mut self.book {
+            book.decided(decided);
         }
-        book.waiting = waits;
     }
 }
 
+/// What is done for a connection that is logged, out of the way of those that are not.
 impl Book {
+    #[cold]
+    #[inline(never)]
+    fn record<'a>(&mut self, record: impl FnOnce() -> Record<'a>) {
+        self.tell(&record());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn measured(&mut self, cause: Cause, metrics: impl FnOnce() -> Option<Metrics>) {
+        let Some(metrics) = metrics() else { return };
+        if let Some((old, new, trigger)) = self.congestion.on_metrics(&metrics, cause, self.now) {
+            self.tell(&Record::Congestion { path: metrics.path, old, new, trigger });
+        }
+        self.tell(&Record::Metrics(metrics));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decided<'a>(&mut self, decided: impl FnOnce() -> Decided<'a>) {
+        let decided = decided();
+        let repair = matches!(decided.demand, Demand::Repair { .. });
+        let waits = matches!(decided.decision, Decision::Wait { .. }).then_some((repair, decided.reason));
+        if waits.is_none() || waits != self.waiting {
+            self.tell(&Record::Decided(decided));
+        }
+        self.waiting = waits;
+    }
+
     fn tell(&mut self, record: &Record<'_>) {
         self.log.record(self.now, record);
     }

@@ -160,6 +160,8 @@ struct ConnectionLog {
     lines: Lines,
     /// When the first event of the chunk happened.
     begun_at: Instant,
+    /// How long the chunk will be.
+    expected_bytes: usize,
     /// Events that were dropped since the last chunk that was taken.
     missing: u64,
     header_due: bool,
@@ -194,6 +196,7 @@ impl ConnectionLog {
             source: Source { original, server: opening.role == Role::Server },
             lines: Lines { bytes: Vec::new(), events: 0, group, origin: settings.origin },
             begun_at: opening.at,
+            expected_bytes: 0,
             missing: 0,
             header_due: !shared,
             withdrawn: false,
@@ -211,7 +214,8 @@ impl ConnectionLog {
     /// Begins a chunk with what must stand before all else.
     fn begin(&mut self, at: Instant) {
         self.begun_at = at;
-        self.lines.bytes.reserve(CHUNK_BYTES + CHUNK_BYTES / 8);
+        // As much as the last time: busy connections do not copy as they grow, quiet ones hold little.
+        self.lines.bytes.reserve(self.expected_bytes);
         if self.header_due {
             let role = self.role();
             put_header(&mut self.lines.bytes, &self.settings, role, Some(&self.source.original));
@@ -229,6 +233,7 @@ impl ConnectionLog {
         }
         let bytes = std::mem::take(&mut self.lines.bytes);
         let events = std::mem::take(&mut self.lines.events);
+        self.expected_bytes = bytes.len() + bytes.len() / 8;
         match self.outlet.offer(Chunk { source: self.source, bytes, events, last }) {
             Ok(()) => {
                 self.header_due = false;
