@@ -125,3 +125,51 @@ fn a_scenario_that_makes_no_sense_is_refused_with_its_line() {
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true), "{what}");
     assert!(what.contains("wrong.toml") && what.contains("line 3") && what.contains("latency"), "{what}");
 }
+
+/// A path of this test's own below the directory for temporary files.
+fn temporary(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
+}
+
+#[test]
+fn decisions_are_written_a_line_each_and_change_nothing() {
+    let file = temporary("decisions.txt");
+    let with = run("drop_first.toml", &["--decisions", file.to_str().unwrap()]);
+    assert_eq!(with, run("drop_first.toml", &[]));
+    let text = std::fs::read_to_string(file).unwrap();
+    let of_server: Vec<&str> = text.lines().filter(|line| line.starts_with("server ")).collect();
+    assert!(of_server.len() > 100, "{} lines", of_server.len());
+    for (path, why) in [(0, "lowest_rtt"), (1, "only_with_room")] {
+        assert!(
+            of_server.iter().any(|line| line.contains(&format!("-> {path} {why}"))),
+            "path {path}, {why}: {:?}",
+            &of_server[..20]
+        );
+    }
+    assert!(of_server.iter().any(|line| line.contains(" suspect")), "path 0 died");
+}
+
+#[test]
+fn both_ends_are_logged_as_qlog() {
+    let directory = temporary("logs");
+    run("basic.toml", &["--qlog", directory.to_str().unwrap()]);
+    for end in ["client", "server"] {
+        let text = std::fs::read_to_string(directory.join(end).with_extension("sqlog")).unwrap();
+        let records: Vec<Value> = text
+            .split('\u{1e}')
+            .filter(|record| !record.is_empty())
+            .map(|record| serde_json::from_str(record).unwrap())
+            .collect();
+        assert_eq!(records[0]["trace"]["vantage_point"]["type"], end);
+        let closed = records.iter().filter(|record| record["name"] == "quic:packet_sent").count();
+        assert!(closed > 100, "{end}: {closed} packets");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_said_before_anything_is_simulated() {
+    let output = sim(&["--decisions", "/nowhere/at/all"], &scenarios().join("basic.toml"));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write /nowhere/at/all"));
+    assert!(output.stdout.is_empty());
+}

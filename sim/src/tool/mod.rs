@@ -3,6 +3,7 @@
 //! Owns the exit codes: 0 for success, 1 if a run did not do what was asked, 2 for a command line or a file that makes
 //! no sense. All that is simulated is the library's.
 
+mod logs;
 mod options;
 mod scenario;
 mod sweep;
@@ -19,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use self::logs::Wanted;
 use self::options::{Command, CommandLine, DesignArgs, Output, RunArgs, SweepArgs};
 use self::scenario::Instead;
 use self::sweep::row::Settings;
@@ -47,11 +49,12 @@ pub(crate) fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(args: &RunArgs) -> Result<ExitCode, String> {
-    let RunArgs { scenario: path, seed, scheduler, congestion, output } = args;
+    let RunArgs { scenario: path, seed, scheduler, congestion, output, decisions, qlog } = args;
     let instead = Instead { seed: *seed, scheduler: scheduler.clone(), congestion: congestion.clone() };
     let scenario = scenario::read(&contents(path)?, instead).map_err(within(path))?;
     let sink = Sink::open(output)?;
-    Ok(match scenario.run() {
+    let wanted = Wanted { decisions: decisions.clone(), qlog: qlog.clone() };
+    Ok(match scenario.run(&wanted) {
         Ok(outcome) => judged(sink.show(|| outcome.to_text(), || outcome.to_json()), outcome.failure()),
         Err(broken) => fail(FAILED, &broken),
     })

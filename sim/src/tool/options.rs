@@ -53,6 +53,12 @@ pub(crate) struct RunArgs {
     /// Instead of the scenario's congestion controller: cubic or newreno.
     #[arg(long, value_name = "NAME")]
     pub(crate) congestion: Option<CongestionKind>,
+    /// Write why each train went where it went, a line for each decision of either end.
+    #[arg(long, value_name = "FILE", conflicts_with = "qlog")]
+    pub(crate) decisions: Option<PathBuf>,
+    /// Log both ends as qlog, to client.sqlog and server.sqlog in this directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) qlog: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

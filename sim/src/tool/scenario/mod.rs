@@ -14,6 +14,7 @@ use braid_quic::schedule::SchedulerKind;
 
 use self::file::Scenario;
 pub(crate) use self::outcome::Outcome;
+use super::logs::{Logs, Wanted};
 
 /// What the command line says instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -41,9 +42,13 @@ pub(crate) fn read(text: &str, instead: Instead) -> Result<Ready, String> {
 
 impl Ready {
     /// Simulates it.
-    pub(crate) fn run(mut self) -> Result<Outcome, String> {
+    pub(crate) fn run(mut self, wanted: &Wanted) -> Result<Outcome, String> {
+        let logs = Logs::open(wanted, &mut self.built.world)?;
         let report = super::guarded(|| self.built.world.run())?;
-        Ok(Outcome::new(&self.scenario, &self.built, &report))
+        let outcome = Outcome::new(&self.scenario, &self.built, &report);
+        drop(self.built); // what connections still have to say enters their logs now
+        logs.close()?;
+        Ok(outcome)
     }
 }
 

@@ -5,7 +5,7 @@ const TRANSFER: &str = "[[transfer]]\nsize = '100kB'\n";
 
 fn outcome(text: &str) -> Outcome {
     let ready = read(text, Instead::default()).unwrap_or_else(|error| panic!("{error}"));
-    ready.run().unwrap_or_else(|error| panic!("{error}"))
+    ready.run(&Wanted::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What is said about a file with one path and one transfer that continues like this.
@@ -162,7 +162,8 @@ fn what_the_command_line_says_goes_before_the_file() {
         scheduler: Some(SchedulerKind::RoundRobin),
         congestion: Some(CongestionKind::NewReno),
     };
-    let outcome = read(&text, instead).unwrap_or_else(|error| panic!("{error}")).run().unwrap();
+    let outcome =
+        read(&text, instead).unwrap_or_else(|error| panic!("{error}")).run(&Wanted::default()).unwrap();
     let said = (outcome.seed, outcome.scheduler.as_str(), outcome.congestion.as_str());
     assert_eq!(said, (9, "round-robin", "newreno"));
 }
