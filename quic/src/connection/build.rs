@@ -453,11 +453,9 @@ impl Connection {
                 }
             }
             Load::Probe => {
-                if self
-                    .paths
-                    .get(id)
-                    .is_some_and(|path| matches!(path.stage(), crate::path::stage::Stage::Open))
-                {
+                // What a doubted path carries may be lost: there only if no other is better.
+                let open = |path: &Path| matches!(path.stage(), crate::path::stage::Stage::Open);
+                if self.paths.get(id).is_some_and(open) || !self.paths.has_alternative(id) {
                     ping |= self.write_control(id, w, &mut abandoned);
                     self.write_stream_data(id, w);
                 }

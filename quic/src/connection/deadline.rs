@@ -181,6 +181,7 @@ impl Connection {
         }
         if self.suspect_until(id).is_some_and(|at| at <= now) {
             self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, now);
+            self.ask_others(id); // the peer must hear of it, however full their windows are
         }
         // Each alarm changes what the next one is; the bound only guards against a mistake of ours.
         for _ in 0..8 {
@@ -236,11 +237,15 @@ impl Connection {
             self.log.record(|| Record::PathSuspect { path: id, why });
             self.hand_over(id);
             self.announce(Event::PathSuspect(id));
-            // The others are to show that they work, and where we are now, before they are relied on (MP-303).
-            let other = self.paths.best(Some(id)).and_then(|other| self.paths.get_mut(other)?.running_mut());
-            if let Some(other) = other.filter(|_| self.confirmed) {
-                other.ask_for_ping();
-            }
+            self.ask_others(id);
+        }
+    }
+
+    /// The best other path than `id` is to show that it works, and where we are now, before it is relied on (MP-303).
+    fn ask_others(&mut self, id: PathId) {
+        let other = self.paths.best(Some(id)).and_then(|other| self.paths.get_mut(other)?.running_mut());
+        if let Some(other) = other.filter(|_| self.confirmed) {
+            other.ask_for_ping();
         }
     }
 

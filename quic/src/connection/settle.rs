@@ -87,6 +87,7 @@ impl Connection {
         self.tell_metrics(id, Cause::Acked { newest_sent_at: report.newest_sent_at });
         if recovered {
             self.announce(Event::PathRecovered(id));
+            self.hand_over_doubted();
         }
         self.note_mtu(id);
         self.settle_rest();
@@ -197,6 +198,15 @@ impl Connection {
             running.space.hand_over(|receipt, outcome| sort(streams, settled, receipt, outcome));
         }
         self.settle_rest();
+    }
+
+    /// A path works again: what left meanwhile on those that are still doubted goes there too.
+    fn hand_over_doubted(&mut self) {
+        for id in self.paths.ids() {
+            if self.paths.get(id).is_some_and(|path| path.stage().is_suspect()) {
+                self.hand_over(id);
+            }
+        }
     }
 
     /// The last state of an abandoned path goes; what was unacknowledged is lost (MP-171).

@@ -238,3 +238,25 @@ fn nothing_of_the_extension_can_be_asked_for_where_it_was_not_agreed() {
         assert_eq!(duet.client.said.len(), said);
     }
 }
+
+/// MP-143: the peer returns all acknowledgements on a path that dies, so both paths are doubted and both windows are
+/// full; it must hear which one to leave nevertheless, and then that it is given up.
+#[test]
+fn who_acknowledges_on_a_dead_path_hears_that_it_is_dead_although_all_windows_are_full() {
+    let mut duet = Duet::with_paths_set(2, |_, server| {
+        (server.stream_window, server.connection_window) = (16 << 20, 16 << 20);
+    });
+    push(&mut duet, Role::Client, 4 << 20);
+    duet.run_for(ms(60));
+    duet.cut(0, true);
+    duet.server.mute(true);
+    duet.client.forget();
+    for _ in 0..20 {
+        duet.server.says(1, &[Frame::Ping]);
+        duet.run_for(ms(200));
+    }
+    let backup = |frame: &Frame<'static>| matches!(frame, Frame::PathStatus { path: 0, backup: true, .. });
+    let abandon = |frame: &Frame<'static>| matches!(frame, Frame::PathAbandon { path: 0, .. });
+    assert!(duet.server.heard_in(backup).iter().any(|packet| packet.path == PathId(1)));
+    assert!(duet.server.heard_in(abandon).iter().any(|packet| packet.path == PathId(1)));
+}

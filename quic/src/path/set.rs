@@ -442,7 +442,9 @@ impl Paths {
                 if !plain && path.wants_blocked() {
                     path.write_blocked(w, receipts);
                 }
-                if !plain && path.status.wants() {
+                // That a path is doubted must not travel there.
+                let doubted_here = path.stage().is_suspect() && id == on && !alone;
+                if !plain && path.status.wants() && !doubted_here {
                     path.status.write(w, receipts, id);
                 }
             }
