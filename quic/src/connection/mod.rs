@@ -263,6 +263,7 @@ impl Connection {
             Event::PathStatus { path, .. } => Some((0, path)),
             Event::PathSuspect(path) | Event::PathRecovered(path) => Some((1, path)),
             Event::PathMtu { path, .. } => Some((2, path)),
+            Event::PathMigrated(path) => Some((3, path)),
             _ => None,
         };
         if let Some(topic) = about(&event) {

@@ -328,3 +328,23 @@ fn what_moved_with_the_handshake_does_not_move_again_with_what_is_behind_it_in_t
     assert!(!duet.server.saw(&moved(0)));
     assert_eq!(stats(&mut duet.server, 0).route, there);
 }
+
+#[test]
+fn a_peer_that_moves_to_and_fro_does_not_fill_the_queue_of_events() {
+    let mut duet = Duet::with_paths(2);
+    duet.hold_all(Role::Client);
+    for _ in 0..100 {
+        duet.client.says(1, &[Frame::Ping]);
+    }
+    duet.run_for(ms(1));
+    for (n, word) in std::mem::take(&mut duet.held).into_iter().enumerate() {
+        let remote = SocketAddr::from(([10, 8, 8, 8], 8 + n as u16 % 2));
+        let route = RouteId::new(word.route.local_id(), word.route.local(), remote);
+        let segment_size = word.bytes.len();
+        let mut bytes = word.bytes;
+        let received = Received { bytes: &mut bytes, segment_size, route, ecn: Ecn::NotEct };
+        duet.server.endpoint.receive(received, duet.now);
+    }
+    let events = std::iter::from_fn(|| duet.server.endpoint.next_event()).count();
+    assert!((1..10).contains(&events), "{events} events");
+}
