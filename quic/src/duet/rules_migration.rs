@@ -348,3 +348,29 @@ fn a_peer_that_moves_to_and_fro_does_not_fill_the_queue_of_events() {
     let events = std::iter::from_fn(|| duet.server.endpoint.next_event()).count();
     assert!((1..10).contains(&events), "{events} events");
 }
+
+/// RFC 9000 §9.5: one ID does not serve two local addresses, even if we change our mind about where to go.
+#[test]
+fn a_second_place_to_move_to_waits_for_an_id_of_its_own() {
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.client.forget();
+    duet.cut(2, true);
+    let here = duet.client.path(1).unwrap().remote.current().unwrap();
+    for line in [2, 3] {
+        let route = duet.line(line).at_client(line);
+        duet.client.connection().migrate_path(PathId(1), route).unwrap();
+        duet.run_for(ms(5));
+    }
+    duet.settle();
+    let mut carried = Vec::new();
+    for line in [2, 3] {
+        let sent = duet.client.sent.iter().filter(|it| it.line == Some(line));
+        let mut ids: Vec<_> = sent.flat_map(|it| &it.packets).map(|packet| packet.dcid).collect();
+        ids.dedup();
+        carried.push(ids);
+    }
+    assert!(carried.iter().all(|ids| ids.len() == 1 && ids[0] != here), "{carried:?}, before {here:?}");
+    assert_ne!(carried[0], carried[1]);
+    assert!(duet.client.saw(&moved(1)));
+}
