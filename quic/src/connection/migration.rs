@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::doors::PathError;
-use super::race::{ROUTES_MAX, Race};
+use super::race::ROUTES_MAX;
 use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::error::PathErrorCode;
@@ -144,12 +144,11 @@ impl Connection {
 
     /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160).
     pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
-        if self
-            .handshake
-            .as_ref()
-            .is_some_and(|handshake| handshake.race.as_ref().is_some_and(Race::has_others))
-        {
-            self.next_in_race(turn.now);
+        let race = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut());
+        if let Some(race) = race.filter(|race| race.has_others()) {
+            if race.on_error() {
+                self.next_in_race(turn.now);
+            }
         } else if self.paths.has_other(id) {
             self.suspect(turn, id, SuspectTrigger::Unreachable);
         } else if let Some(&other) = self.alternatives.first()

@@ -182,3 +182,45 @@ fn a_lone_path_that_the_system_calls_unreachable_tries_another_address() {
     assert!(pair.saw(&Event::PathMigrated(ZERO)));
     assert_ne!(local(&mut pair), LocalId(0));
 }
+
+/// Sends all that the client has on a system that knows no way anywhere; how many trains that were.
+fn refuse_all(pair: &mut Pair) -> usize {
+    let mut refused = 0;
+    for _ in 0..50 {
+        let mut wire = Wire::default();
+        pair.client.transmit(&mut wire, pair.now);
+        for (train, _) in &wire.sent {
+            refused += 1;
+            pair.client.on_fate(train.tag, Fate::Unreachable, pair.now);
+        }
+    }
+    refused
+}
+
+#[test]
+fn a_system_without_any_way_is_asked_once_a_turn_for_each() {
+    let mut pair = racing(|_| {});
+    let first = refuse_all(&mut pair);
+    assert!(first <= 6, "{first} trains at once");
+    let mut more = 0;
+    let until = pair.now + Duration::from_secs(4);
+    while let Some(at) = pair.client.deadline().filter(|&at| at <= until) {
+        pair.now = at;
+        pair.client.on_deadline(at);
+        more += refuse_all(&mut pair);
+    }
+    assert!(more <= 60, "{more} trains in four seconds");
+    assert!(confirmation(&mut pair) < Duration::from_secs(3), "it goes on once there is a way");
+}
+
+#[test]
+fn several_errors_of_one_flight_pass_over_no_way() {
+    let mut pair = racing(|_| {});
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    let tag = wire.sent[0].0.tag;
+    (0..2).for_each(|_| pair.client.on_fate(tag, Fate::Unreachable, pair.now));
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    assert_eq!(wire.sent[0].0.local_id, LocalId(1));
+}
