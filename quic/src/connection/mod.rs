@@ -155,8 +155,8 @@ impl Connection {
         if let Some(handshake) = &mut this.handshake {
             handshake.race = Some(Race::new(route, this.config.race_after, turn.now));
         }
-        for other in others {
-            this.add_local(turn, *other);
+        for known in [route].iter().chain(others) {
+            this.add_local(turn, *known);
         }
         this.pump_tls(turn).map_err(|_| TlsConfigError::NoInitialSuite)?;
         Ok(this)
