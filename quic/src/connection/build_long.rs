@@ -56,6 +56,9 @@ impl Connection {
             filled.add(&written);
         }
         let sent = self.depart(turn, PathId::ZERO, filled, filled.bytes);
+        if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
+            race.on_sent();
+        }
         if self.role == Role::Client && levels.contains(&Level::Handshake) && filled.packets == levels.len() {
             self.drop_level(Level::Initial); // RFC 9001 §4.9.1
         }

@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::doors::PathError;
-use super::race::{ROUTES_MAX, Race};
+use super::race::ROUTES_MAX;
 use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::error::PathErrorCode;
@@ -71,8 +71,10 @@ impl Connection {
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             race.add(route);
         }
-        if let Some(stranded) = self.stranded.take() {
-            let _ = self.migrate_path(turn, stranded, route, true);
+        if let Some(stranded) = self.stranded
+            && self.migrate_path(turn, stranded, route, true).is_ok()
+        {
+            self.stranded = None;
         }
     }
 
@@ -113,8 +115,11 @@ impl Connection {
         if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
             return;
         }
-        self.stranded = Some(id);
-        self.suspect(turn, id, SuspectTrigger::Unreachable);
+        // One that was never proven is nothing to save.
+        if self.paths.get(id).is_some_and(|path| path.stage().is_usable()) {
+            self.stranded = Some(id);
+            self.suspect(turn, id, SuspectTrigger::Unreachable);
+        }
     }
 
     /// The next route of the race carries the first packets too.
@@ -144,16 +149,16 @@ impl Connection {
 
     /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160).
     pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
-        if self
-            .handshake
-            .as_ref()
-            .is_some_and(|handshake| handshake.race.as_ref().is_some_and(Race::has_others))
-        {
-            self.next_in_race(turn.now);
+        let race = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut());
+        if let Some(race) = race.filter(|race| race.has_others()) {
+            if race.on_error() {
+                self.next_in_race(turn.now);
+            }
         } else if self.paths.has_other(id) {
             self.suspect(turn, id, SuspectTrigger::Unreachable);
-        } else if let Some(&other) = self.alternatives.first()
-            && !self.paths.get(id).is_some_and(Path::is_moving)
+        } else if let Some(path) = self.paths.get(id).filter(|path| !path.is_moving())
+            && let Some(here) = path.running().map(|running| running.route.id())
+            && let Some(&other) = self.alternatives.iter().find(|other| !other.matches(&here))
         {
             let _ = self.migrate_path(turn, id, other, false);
         }

@@ -155,8 +155,8 @@ impl Connection {
         if let Some(handshake) = &mut this.handshake {
             handshake.race = Some(Race::new(route, this.config.race_after, turn.now));
         }
-        for other in others {
-            this.add_local(turn, *other);
+        for known in [route].iter().chain(others) {
+            this.add_local(turn, *known);
         }
         this.pump_tls(turn).map_err(|_| TlsConfigError::NoInitialSuite)?;
         Ok(this)
@@ -263,6 +263,7 @@ impl Connection {
             Event::PathStatus { path, .. } => Some((0, path)),
             Event::PathSuspect(path) | Event::PathRecovered(path) => Some((1, path)),
             Event::PathMtu { path, .. } => Some((2, path)),
+            Event::PathMigrated(path) => Some((3, path)),
             _ => None,
         };
         if let Some(topic) = about(&event) {

@@ -24,12 +24,23 @@ pub(super) struct Race {
     at: usize,
     turn: Duration,
     next_at: Instant,
+    /// Something was sent in this turn.
+    sent: bool,
+    /// Turns in a row that an error ended early.
+    errors: usize,
 }
 
 impl Race {
     /// `first` has its turn now, and the next one after `turn`.
     pub(super) fn new(first: RouteId, turn: Duration, now: Instant) -> Self {
-        Self { routes: SmallVec::from_slice(&[first]), at: 0, turn, next_at: now + turn }
+        Self {
+            routes: SmallVec::from_slice(&[first]),
+            at: 0,
+            turn,
+            next_at: now + turn,
+            sent: false,
+            errors: 0,
+        }
     }
 
     /// Another route joins. What does not fit is left out.
@@ -66,13 +77,30 @@ impl Race {
         self.has_others().then_some(self.next_at)
     }
 
+    /// Something was sent on the route whose turn it is.
+    pub(super) fn on_sent(&mut self) {
+        self.sent = true;
+    }
+
+    /// The system knows no way there. `true` if the next turn should begin: once for all that was sent in this one, and
+    /// not again for routes that all had their turn, or a system without any network would be asked without end.
+    pub(super) fn on_error(&mut self) -> bool {
+        let early = self.sent && self.errors + 1 < self.routes.len();
+        self.errors += usize::from(early);
+        early
+    }
+
     /// The next turn begins: whose it is. Turns get longer with each round.
     pub(super) fn advance(&mut self, now: Instant) -> RouteId {
         self.at = (self.at + 1) % self.routes.len();
         if self.at == 0 {
             self.turn = (self.turn * 2).min(TURN_MAX);
         }
+        if self.next_at <= now {
+            self.errors = 0;
+        }
         self.next_at = now + self.turn;
+        self.sent = false;
         self.routes[self.at]
     }
 }

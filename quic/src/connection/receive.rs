@@ -268,6 +268,10 @@ impl Connection {
         let mut fresh = Route::new(from.route, &self.config, false);
         fresh.on_peer_maximum(self.peer_datagram_max);
         if let Some(path) = self.paths.get_mut(from.path) {
+            // The handshake's packets in front of it in the datagram may have told so.
+            if path.running_mut().is_none_or(|running| running.route.recognises(&from.route)) {
+                return;
+            }
             path.on_peer_moved(turn, fresh, from.size, patience);
             self.announce(Event::PathMigrated(from.path));
         }
@@ -298,7 +302,7 @@ impl Connection {
     /// The client sent a Handshake packet, so it received ours: it is at its address (RFC 9000 §8.1).
     fn on_client_proven(&mut self) {
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
-            running.route.on_validated();
+            running.route.on_read_by_peer();
         }
         if self
             .handshake

@@ -186,8 +186,19 @@ impl Connection {
         self.drop_level(Level::Initial);
         self.drop_level(Level::Handshake);
         self.handshake = None;
+        self.prove_address(turn);
         self.paths.reserve(turn);
         self.announce(Event::Confirmed);
+    }
+
+    /// A client whose address changed during the handshake is asked whether it is there (RFC 9000 §8.2).
+    fn prove_address(&mut self, turn: &Turn<'_>) {
+        let challenge = self.patience().challenge(turn.now);
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
+            && !running.route.is_validated()
+        {
+            running.route.challenge(challenge);
+        }
     }
 
     /// Drops the keys of a level and takes what was in flight there off the books (RFC 9002 §6.4).

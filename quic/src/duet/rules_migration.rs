@@ -267,3 +267,110 @@ fn what_a_path_counted_stays_in_the_sum_when_it_is_gone() {
     assert_eq!(sums.packets_sent, duet.client.said.len() as u64);
     assert_eq!(sums.bytes_sent, duet.client.sent.iter().map(|it| it.bytes.len() as u64).sum::<u64>());
 }
+
+/// RFC 9000 §8.1: to have answered proves only the address to which the question went.
+#[test]
+fn a_client_that_answers_from_elsewhere_during_the_handshake_is_not_proven_to_be_there() {
+    let victim = address("10.8.8.8:8");
+    let mut duet = Duet::new();
+    let shakes = |datagram: &Datagram| datagram.packets.iter().any(|it| it.kind == PacketKind::Handshake);
+    duet.filter(move |it| if it.to == Role::Server && shakes(it) { Verdict::Hold } else { Verdict::Pass });
+    duet.run_for(ms(30));
+    let word = duet.held.remove(0);
+    let there = RouteId::new(word.route.local_id(), word.route.local(), victim);
+    duet.inject(Role::Server, there, &word.bytes);
+    assert!(duet.server.saw(&Event::Confirmed));
+    assert!(!duet.server.connection().is_proven(&there));
+    let stream = duet.server.connection().open_stream(Direction::Unidirectional).unwrap();
+    duet.server.connection().write(stream, [Bytes::from(vec![1; 100_000])]).unwrap();
+    duet.run_for(ms(3000));
+    let told: usize = duet.server.sent.iter().filter(|it| it.remote == victim).map(|it| it.bytes.len()).sum();
+    assert!((1..=3 * word.bytes.len()).contains(&told), "{told} bytes for {}", word.bytes.len());
+}
+
+/// The same with a client that is there: it is asked once more, and goes on.
+#[test]
+fn a_client_whose_address_changes_during_the_handshake_is_proven_by_a_challenge() {
+    let away = address("10.8.8.8:8");
+    let mut duet = Duet::new();
+    let shakes = |datagram: &Datagram| datagram.packets.iter().any(|it| it.kind == PacketKind::Handshake);
+    duet.filter(move |it| if it.to == Role::Server && shakes(it) { Verdict::Drop } else { Verdict::Pass });
+    duet.run_for(ms(30));
+    duet.unfilter();
+    duet.line(0).outside = away;
+    duet.settle();
+    assert!(duet.client.saw(&Event::Confirmed) && duet.server.saw(&Event::Confirmed));
+    let route = stats(&mut duet.server, 0).route;
+    assert_eq!(route.remote(), away);
+    assert!(duet.server.connection().is_proven(&route));
+    assert!(!challenges_to(&duet, away).is_empty());
+    let stream = push(&mut duet, 100_000);
+    duet.settle();
+    assert_eq!(duet.server.read(stream).len(), 100_000);
+}
+
+#[test]
+fn what_moved_with_the_handshake_does_not_move_again_with_what_is_behind_it_in_the_datagram() {
+    let mut duet = Duet::new();
+    duet.run_for(ms(1));
+    duet.hold_all(Role::Client);
+    duet.run_for(ms(30));
+    let shakes = |datagram: &Datagram| datagram.packets.iter().any(|it| it.kind == PacketKind::Handshake);
+    let at = duet.held.iter().position(shakes).unwrap();
+    let shakes = duet.held.remove(at);
+    duet.client.says(0, &[Frame::Ping]);
+    duet.run_for(ms(1));
+    let ping = duet.held.pop().unwrap();
+    assert!(ping.carries(|frame| *frame == Frame::Ping) && ping.packets[0].kind == PacketKind::OneRtt);
+    let there = RouteId::new(shakes.route.local_id(), shakes.route.local(), address("10.8.8.8:8"));
+    duet.inject(Role::Server, there, &[shakes.bytes, ping.bytes].concat());
+    assert!(duet.server.saw(&Event::Confirmed) && duet.server.heard(|frame| *frame == Frame::Ping));
+    assert!(!duet.server.saw(&moved(0)));
+    assert_eq!(stats(&mut duet.server, 0).route, there);
+}
+
+#[test]
+fn a_peer_that_moves_to_and_fro_does_not_fill_the_queue_of_events() {
+    let mut duet = Duet::with_paths(2);
+    duet.hold_all(Role::Client);
+    for _ in 0..100 {
+        duet.client.says(1, &[Frame::Ping]);
+    }
+    duet.run_for(ms(1));
+    for (n, word) in std::mem::take(&mut duet.held).into_iter().enumerate() {
+        let remote = SocketAddr::from(([10, 8, 8, 8], 8 + n as u16 % 2));
+        let route = RouteId::new(word.route.local_id(), word.route.local(), remote);
+        let segment_size = word.bytes.len();
+        let mut bytes = word.bytes;
+        let received = Received { bytes: &mut bytes, segment_size, route, ecn: Ecn::NotEct };
+        duet.server.endpoint.receive(received, duet.now);
+    }
+    let events = std::iter::from_fn(|| duet.server.endpoint.next_event()).count();
+    assert!((1..10).contains(&events), "{events} events");
+}
+
+/// RFC 9000 §9.5: one ID does not serve two local addresses, even if we change our mind about where to go.
+#[test]
+fn a_second_place_to_move_to_waits_for_an_id_of_its_own() {
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.client.forget();
+    duet.cut(2, true);
+    let here = duet.client.path(1).unwrap().remote.current().unwrap();
+    for line in [2, 3] {
+        let route = duet.line(line).at_client(line);
+        duet.client.connection().migrate_path(PathId(1), route).unwrap();
+        duet.run_for(ms(5));
+    }
+    duet.settle();
+    let mut carried = Vec::new();
+    for line in [2, 3] {
+        let sent = duet.client.sent.iter().filter(|it| it.line == Some(line));
+        let mut ids: Vec<_> = sent.flat_map(|it| &it.packets).map(|packet| packet.dcid).collect();
+        ids.dedup();
+        carried.push(ids);
+    }
+    assert!(carried.iter().all(|ids| ids.len() == 1 && ids[0] != here), "{carried:?}, before {here:?}");
+    assert_ne!(carried[0], carried[1]);
+    assert!(duet.client.saw(&moved(1)));
+}

@@ -256,3 +256,16 @@ fn a_datagram_that_could_not_leave_in_time_is_dropped_and_told_of() {
     assert_eq!(pair.client().stats().datagrams.dropped_unsent, expired.len() as u64);
     assert!(pair.client.deadline().is_some_and(|at| at > pair.now));
 }
+
+#[test]
+fn a_datagram_that_left_in_time_wakes_nobody_when_its_time_is_over() {
+    let mut pair = Pair::new(TransportConfig { datagram_receive_max: 1200, ..TransportConfig::default() });
+    pair.settle();
+    let lifetime = Some(Duration::from_millis(50));
+    let options = DatagramOptions { lifetime, ..DatagramOptions::default() };
+    pair.client().send_datagram(Bytes::from_static(b"hello"), options).unwrap();
+    pair.settle();
+    let now = pair.now;
+    pair.client.transmit(&mut Wire::default(), now);
+    assert!(pair.client.deadline().is_none_or(|at| at > now), "{:?} at {now:?}", pair.client.deadline());
+}

@@ -182,3 +182,100 @@ fn a_lone_path_that_the_system_calls_unreachable_tries_another_address() {
     assert!(pair.saw(&Event::PathMigrated(ZERO)));
     assert_ne!(local(&mut pair), LocalId(0));
 }
+
+/// Sends all that the client has on a system that knows no way anywhere; how many trains that were.
+fn refuse_all(pair: &mut Pair) -> usize {
+    let mut refused = 0;
+    for _ in 0..50 {
+        let mut wire = Wire::default();
+        pair.client.transmit(&mut wire, pair.now);
+        for (train, _) in &wire.sent {
+            refused += 1;
+            pair.client.on_fate(train.tag, Fate::Unreachable, pair.now);
+        }
+    }
+    refused
+}
+
+#[test]
+fn a_system_without_any_way_is_asked_once_a_turn_for_each() {
+    let mut pair = racing(|_| {});
+    let first = refuse_all(&mut pair);
+    assert!(first <= 6, "{first} trains at once");
+    let mut more = 0;
+    let until = pair.now + Duration::from_secs(4);
+    while let Some(at) = pair.client.deadline().filter(|&at| at <= until) {
+        pair.now = at;
+        pair.client.on_deadline(at);
+        more += refuse_all(&mut pair);
+    }
+    assert!(more <= 60, "{more} trains in four seconds");
+    assert!(confirmation(&mut pair) < Duration::from_secs(3), "it goes on once there is a way");
+}
+
+#[test]
+fn several_errors_of_one_flight_pass_over_no_way() {
+    let mut pair = racing(|_| {});
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    let tag = wire.sent[0].0.tag;
+    (0..2).for_each(|_| pair.client.on_fate(tag, Fate::Unreachable, pair.now));
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    assert_eq!(wire.sent[0].0.local_id, LocalId(1));
+}
+
+/// What won the race goes, and what lost it is still there.
+#[test]
+fn the_first_way_of_a_race_is_known_afterwards_like_the_others() {
+    let transport = TransportConfig { max_paths: 1, ..TransportConfig::default() };
+    let mut pair = Pair::over(transport, &[route(1001)]);
+    pair.mute.insert(LocalId(0));
+    confirmation(&mut pair);
+    pair.settle();
+    assert_eq!(local(&mut pair), LocalId(1));
+    pair.mute.remove(&LocalId(0));
+    pair.mute.insert(LocalId(1));
+    pair.client.local_gone(LocalId(1), pair.now);
+    pair.settle();
+    assert_eq!(local(&mut pair), LocalId(0));
+    assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?}", pair.server_events);
+}
+
+#[test]
+fn what_the_system_calls_unreachable_is_not_where_a_lone_path_moves_to() {
+    let transport = TransportConfig { max_paths: 1, ..TransportConfig::default() };
+    let mut pair = Pair::over(transport, &[route(1001)]);
+    pair.mute.insert(LocalId(0));
+    confirmation(&mut pair);
+    pair.settle();
+    pair.mute.remove(&LocalId(0));
+    let mut client = pair.client();
+    let stream = client.open_stream(Direction::Bidirectional).unwrap();
+    client.write(stream, [Bytes::from_static(b"hello")]).unwrap();
+    drop(client);
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    pair.mute.insert(LocalId(1));
+    pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
+    pair.settle();
+    assert_eq!(local(&mut pair), LocalId(0));
+}
+
+/// Both paths of a client go with their interface: the one that can move does, once there is another.
+#[test]
+fn a_path_that_is_not_proven_yet_strands_nobody() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    pair.mute.insert(LocalId(0));
+    let far = std::net::SocketAddr::from(([127, 0, 0, 2], 443));
+    let second = RouteId::new(LocalId(0), "127.0.0.1:1000".parse().unwrap(), far);
+    pair.client().open_path_with(second, &PathOptions::default()).unwrap();
+    pair.step();
+    pair.client.local_gone(LocalId(0), pair.now);
+    pair.step();
+    pair.client().add_local(route(1003));
+    pair.settle();
+    assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?} {:?}", pair.events, pair.server_events);
+    assert_eq!(local(&mut pair), LocalId(3));
+}

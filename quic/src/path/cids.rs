@@ -5,6 +5,7 @@
 
 use smallvec::SmallVec;
 
+use crate::base::ranges::RangeSet;
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::PathId;
 use crate::turn::Turn;
@@ -159,6 +160,10 @@ impl LocalCids {
     }
 }
 
+/// Ranges of sequence numbers that are remembered as retired. A peer that issues them one after the other, as it must,
+/// fills few.
+const RETIRED_KEPT: usize = 16;
+
 #[derive(Clone, Copy, Debug)]
 struct Held {
     sequence: u64,
@@ -175,6 +180,8 @@ pub(crate) struct RemoteCids {
     retire_prior_to: u64,
     /// Sequence numbers to retire, and how far each frame has come.
     retiring: SmallVec<[(u64, Post); 2]>,
+    /// All that were ever retired: a late repeat of the frame that issued one does not bring it back.
+    retired: RangeSet,
 }
 
 impl RemoteCids {
@@ -250,7 +257,15 @@ impl RemoteCids {
     /// Retires an ID that is held no more. There is room for it: whoever calls has looked or replaces one that counted.
     fn give_up(&mut self, turn: &mut Turn<'_>, held: &Held) {
         held.token.iter().for_each(|token| turn.cids.stop_listening_for(token));
-        self.retiring.push((held.sequence, Post::Queued));
+        self.note_retired(held.sequence);
+    }
+
+    fn note_retired(&mut self, sequence: u64) {
+        self.retiring.push((sequence, Post::Queued));
+        self.retired.insert(sequence..sequence + 1);
+        if self.retired.len() > RETIRED_KEPT {
+            self.retired.pop_front();
+        }
     }
 
     /// All IDs that the peer counts as active.
@@ -285,7 +300,7 @@ impl RemoteCids {
         if self.holds_otherwise(&frame.cid, frame.sequence) {
             return Err(TransportError::protocol_violation("issued a connection ID twice"));
         }
-        let known = self.retiring.iter().any(|&(sequence, _)| sequence == frame.sequence);
+        let known = self.retired.contains(frame.sequence);
         if frame.sequence < self.retire_prior_to || known {
             return if known { Ok(()) } else { self.retire(frame.sequence) };
         }
@@ -324,7 +339,7 @@ impl RemoteCids {
             let code = TransportErrorCode::CONNECTION_ID_LIMIT_ERROR;
             return Err(TransportError::new(code, "too many connection IDs to retire at once"));
         }
-        self.retiring.push((sequence, Post::Queued));
+        self.note_retired(sequence);
         Ok(())
     }
 
@@ -527,6 +542,36 @@ mod tests {
         assert!(remote.on_new(&mut bench.turn(), &changed).is_err());
         let twice = NewConnectionId { cid: new(0, 0).cid, ..new(1, 0) };
         assert!(remote.on_new(&mut bench.turn(), &twice).is_err());
+    }
+
+    /// RFC 9000 §19.15: a frame may come again, even after what it issued is spent.
+    #[test]
+    fn a_late_repeat_brings_no_retired_id_back() {
+        let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
+        (0..2).for_each(|n| remote.on_new(&mut bench.turn(), &new(n, 0)).unwrap());
+        remote.rotate(&mut bench.turn());
+        remote.drop_parked(&mut bench.turn());
+        remote.on_acked(0);
+        remote.on_new(&mut bench.turn(), &new(0, 0)).unwrap();
+        assert_eq!((remote.current(), remote.spare()), (Some(new(1, 0).cid), None));
+        assert_eq!(bench.cids.reset_by(&[0; 16]), None);
+        remote.on_new(&mut bench.turn(), &new(2, 0)).unwrap();
+        assert_eq!(remote.spare(), Some(new(2, 0).cid));
+    }
+
+    /// A peer that skips numbers while it makes us retire costs no memory without end.
+    #[test]
+    fn what_was_retired_is_remembered_within_bounds() {
+        let (mut bench, mut remote) = (Bench::new(), RemoteCids::default());
+        remote.on_new(&mut bench.turn(), &new(0, 0)).unwrap();
+        for n in 1..120 {
+            remote.on_new(&mut bench.turn(), &new(2 * n, 0)).unwrap();
+            remote.rotate(&mut bench.turn());
+            remote.drop_parked(&mut bench.turn());
+            remote.on_acked(2 * n - 2);
+            assert_eq!(remote.current(), Some(new(2 * n, 0).cid));
+        }
+        assert!(remote.retired.len() <= RETIRED_KEPT);
     }
 
     /// MP-065

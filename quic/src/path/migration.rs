@@ -82,9 +82,11 @@ impl Detours {
         self.former.iter_mut().chain(&mut self.candidate)
     }
 
-    /// When something is to be done about one of them.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.iter().filter_map(|route| route.challenge_at(false)).min()
+    /// When something is to be done about one of them; `spare` says that there is a connection ID for a new one.
+    pub(crate) fn deadline(&self, spare: bool) -> Option<Instant> {
+        let former = self.former.as_ref().and_then(|route| route.challenge_at(false));
+        let candidate = self.candidate.as_ref().and_then(|route| route.challenge_at(!spare));
+        former.into_iter().chain(candidate).min()
     }
 }
 
@@ -178,7 +180,9 @@ impl Path {
         if self.remote.current().is_none() || self.stage().is_abandoned() {
             return None;
         }
-        self.running()?.errand(now)
+        let via = self.running()?.errand(now)?;
+        // A candidate's ID may be spent before the peer has replaced it.
+        (via != Via::Candidate || self.remote.spare().is_some()).then_some(via)
     }
 
     /// Is another route being tried out, or the present one not proven?
@@ -192,7 +196,8 @@ impl Path {
         match via {
             Via::Present => self.remote.current(),
             Via::Former => self.remote.parked().or(self.remote.current()),
-            Via::Candidate | Via::Elsewhere => self.remote.spare().or(self.remote.current()),
+            Via::Candidate => self.remote.spare(),
+            Via::Elsewhere => self.remote.spare().or(self.remote.current()),
         }
     }
 

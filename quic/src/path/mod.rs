@@ -369,7 +369,8 @@ impl Path {
         if !self.stage.is_abandoned() {
             let validation = running.route.challenge_at(self.remote.current().is_none());
             alarms[3] = validation.map(|at| (at, Alarm::Validation));
-            alarms[4] = running.detours.deadline().map(|at| (at, Alarm::Validation));
+            alarms[4] =
+                running.detours.deadline(self.remote.spare().is_some()).map(|at| (at, Alarm::Validation));
         }
         if !matches!(self.stage, Stage::Probing) {
             let base = running.route.rtt.pto_base(timing.max_ack_delay);

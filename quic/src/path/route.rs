@@ -79,6 +79,8 @@ pub(crate) struct Route {
 struct Face {
     id: RouteId,
     validated: bool,
+    /// The peer's first packets came from several addresses: what it read proves none of them.
+    redirected: bool,
     received_bytes: u64,
     unproven_sent_bytes: u64,
     /// The question whether the peer is there and the way leads there, while it is open.
@@ -87,7 +89,9 @@ struct Face {
 
 impl Route {
     pub(crate) fn new(id: RouteId, config: &TransportConfig, validated: bool) -> Self {
-        let face = Face { id, validated, received_bytes: 0, unproven_sent_bytes: 0, challenge: None };
+        let (received_bytes, unproven_sent_bytes) = (0, 0);
+        let challenge = None;
+        let face = Face { id, validated, redirected: false, received_bytes, unproven_sent_bytes, challenge };
         Self {
             face,
             rtt: RttEstimator::new(config.initial_rtt),
@@ -120,6 +124,7 @@ impl Route {
     pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
         debug_assert!(self.face.challenge.is_none());
         self.face.id = id;
+        self.face.redirected = true;
         self.face.received_bytes = received as u64;
         self.face.unproven_sent_bytes = 0;
     }
@@ -133,9 +138,10 @@ impl Route {
         same
     }
 
-    /// The peer was shown to be at this address.
-    pub(crate) fn on_validated(&mut self) {
-        self.face.validated = true;
+    /// The peer read what went to this address, and so is there (RFC 9000 §8.1); unless it may have read it elsewhere,
+    /// since addresses changed. Then only a challenge can tell.
+    pub(crate) fn on_read_by_peer(&mut self) {
+        self.face.validated |= !self.face.redirected;
     }
 
     /// Is the peer proven to be at this address?

@@ -23,7 +23,7 @@ fn an_unproven_peer_gets_three_times_what_it_sent() {
     assert_eq!(route.credit(), 1200);
     route.on_sent(1, 0, 2, at(0));
     assert_eq!(route.allowance(at(0)), Allowance::Credit);
-    route.on_validated();
+    route.on_read_by_peer();
     assert!(matches!(route.allowance(at(0)), Allowance::Go { .. }));
 }
 
