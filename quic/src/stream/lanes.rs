@@ -157,6 +157,9 @@ impl Lanes {
 
     /// When `prune` has something to look for, though nothing else happened.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.count == 0 {
+            return None; // what left in time had the earliest expiry
+        }
         Some(self.expiry?.max(self.swept_at + SWEEP_EVERY))
     }
 
