@@ -256,8 +256,11 @@ impl Connection {
     }
 
     /// Queues news. Of what only informs about the present state of a path the newest is enough, so that a peer cannot
-    /// fill the queue with changes of mind.
+    /// fill the queue with changes of mind. Behind its end nothing is told of a connection.
     fn announce(&mut self, event: Event) {
+        if self.lifecycle.is_ending() && !matches!(event, Event::Closed(_)) {
+            return;
+        }
         self.tell_event(&event);
         let about = |event: &Event| match *event {
             Event::PathStatus { path, .. } => Some((0, path)),

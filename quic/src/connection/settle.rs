@@ -160,7 +160,8 @@ impl Connection {
 
     /// Tells a new datagram size.
     pub(super) fn note_mtu(&mut self, id: PathId) {
-        let running = self.paths.get_mut(id).and_then(|path| path.running_mut());
+        let path = self.paths.get_mut(id).filter(|path| !path.stage().is_abandoned());
+        let running = path.and_then(|path| path.running_mut());
         if let Some(bytes) = running.and_then(|running| running.route.mtu.take_news()) {
             self.announce(Event::PathMtu { path: id, bytes });
         }

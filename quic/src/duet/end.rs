@@ -2,7 +2,10 @@
 //!
 //! Owns the record. Whatever a test asks of an end goes through here; time is the `Duet`'s.
 
+use std::net::SocketAddr;
+
 use super::wire::Datagram;
+use crate::base::address::LocalId;
 use crate::base::time::Instant;
 use crate::connection::Connection;
 use crate::connection::hook::{Packet, Say};
@@ -31,8 +34,13 @@ pub(crate) struct End {
     pub(crate) sent: Vec<Datagram>,
     /// Its system takes no larger datagrams: trains of such do not leave, and it is told so.
     pub(crate) takes_bytes: usize,
+    /// Its system knows no way from these interfaces to these addresses: trains do not leave, and it is told so.
+    pub(crate) unreachable: Vec<(LocalId, SocketAddr)>,
     pub(super) now: Instant,
 }
+
+/// More refusals at one time are a busy loop.
+const REFUSALS_MAX: u32 = 1000;
 
 /// A train that left, and the packets in it.
 type Departed = (Train, Vec<u8>, Vec<Packet>);
@@ -50,8 +58,8 @@ pub(crate) fn encoded(frames: &[Frame<'_>]) -> Vec<u8> {
 impl End {
     pub(super) fn new(role: Role, endpoint: Endpoint, now: Instant) -> Self {
         let (events, heard, said, sent) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let takes_bytes = usize::MAX;
-        Self { role, endpoint, key: None, events, heard, said, sent, takes_bytes, now }
+        let (takes_bytes, unreachable) = (usize::MAX, Vec::new());
+        Self { role, endpoint, key: None, events, heard, said, sent, takes_bytes, unreachable, now }
     }
 
     /// The connection, as an application reaches it.
@@ -206,7 +214,11 @@ impl End {
     /// Sends what it has: trains and the packets in them.
     pub(super) fn transmit(&mut self) -> Vec<Departed> {
         let mut out = Vec::new();
-        while self.transmit_once(&mut out) {}
+        let mut refusals = 0;
+        while self.transmit_once(&mut out) {
+            refusals += 1;
+            assert!(refusals < REFUSALS_MAX, "{:?} goes on sending what its system refuses", self.role);
+        }
         out
     }
 
@@ -229,6 +241,11 @@ impl End {
             }
             if train.segment_size > self.takes_bytes {
                 self.endpoint.on_fate(train.tag, Fate::TooBig, self.now);
+                refused = true;
+                continue;
+            }
+            if self.unreachable.contains(&(train.local_id, train.remote)) {
+                self.endpoint.on_fate(train.tag, Fate::Unreachable, self.now);
                 refused = true;
                 continue;
             }

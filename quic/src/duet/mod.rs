@@ -31,6 +31,7 @@
 mod code_points;
 mod end;
 pub(crate) mod frames;
+mod random;
 mod rules_abandon;
 mod rules_abandoned;
 mod rules_cids;
@@ -49,7 +50,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use crate::connection::hook::{Packet, Say, tamper_with_parameters};
+pub(crate) use crate::connection::hook::{Packet, Say, keep_no_frames, tamper_with_parameters};
 pub(crate) use end::{End, encoded};
 pub(crate) use wire::{Datagram, Line, Verdict};
 
