@@ -15,6 +15,7 @@ mod datagram;
 #[cfg(test)]
 mod duet;
 mod endpoint;
+pub mod manager;
 pub mod schedule;
 
 pub mod config;

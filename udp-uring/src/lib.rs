@@ -2,7 +2,7 @@
 //!
 //! Owns every file descriptor, every system call and every unsafe line of Braid: sockets, GRO buffers in, GSO trains
 //! out, the deadline of a turn and the wake-up from another thread. Knows nothing of QUIC, and never decides what is
-//! sent, when, or where to. One [`Udp`] belongs to one thread.
+//! sent, when, or where to. One [`Udp`] belongs to one thread. [`Interfaces`] tells which local addresses there are.
 
 mod address;
 mod arena;
