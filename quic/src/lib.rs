@@ -16,6 +16,7 @@ mod datagram;
 mod duet;
 mod endpoint;
 pub mod log;
+pub mod manager;
 pub mod schedule;
 
 pub mod config;

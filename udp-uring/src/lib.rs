@@ -2,16 +2,18 @@
 //!
 //! Owns every file descriptor, every system call and every unsafe line of Braid: sockets, GRO buffers in, GSO trains
 //! out, the deadline of a turn and the wake-up from another thread. Knows nothing of QUIC, and never decides what is
-//! sent, when, or where to. One [`Udp`] belongs to one thread.
+//! sent, when, or where to. One [`Udp`] belongs to one thread. [`Interfaces`] tells which local addresses there are.
 
 mod address;
 mod arena;
 mod cmsg;
 mod gso;
 mod inbound;
+mod interfaces;
 mod lanes;
 mod messages;
 mod mmsg;
+mod netlink;
 mod outbound;
 mod socket;
 mod stats;
@@ -24,6 +26,7 @@ use std::marker::PhantomData;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+pub use crate::interfaces::{ADDRESSES_MAX, InterfaceAddress, InterfaceChange, Interfaces, Scope};
 pub use crate::socket::{BpfInstruction, BufferReport, SocketConfig, UdpSocket};
 pub use crate::stats::Stats;
 pub use crate::waker::Waker;

@@ -101,13 +101,17 @@ impl Connection {
         }
     }
 
-    /// The interface of path `id` is gone: give the path up if there is another, or move it.
+    /// The interface of path `id` is gone: give the path up if there is another, or move it. Of several that have nowhere
+    /// to go one is kept.
     fn replace_path(&mut self, turn: &mut Turn<'_>, id: PathId, gone: LocalId) {
-        let elsewhere = |path: &Path| {
+        let unproven = self.paths.get(id).is_some_and(|path| !path.stage().is_usable());
+        let better = |path: &Path| {
             let local = path.running().map(|running| running.route.id().local_id());
-            path.id() != id && path.stage().is_usable() && local != Some(gone)
+            path.id() != id && path.stage().is_usable() && (unproven || local != Some(gone))
         };
-        if self.paths.is_multipath() && self.paths.iter().any(elsewhere) {
+        let kept = |path: &Path| Some(path.id()) == self.stranded && path.stage().is_usable();
+        let spare = self.paths.iter().any(|path| better(path) || path.id() != id && kept(path));
+        if self.paths.is_multipath() && spare {
             self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, turn.now);
             return;
         }

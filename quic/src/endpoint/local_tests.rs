@@ -279,3 +279,46 @@ fn a_path_that_is_not_proven_yet_strands_nobody() {
     assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?} {:?}", pair.events, pair.server_events);
     assert_eq!(local(&mut pair), LocalId(3));
 }
+
+#[test]
+fn the_address_that_is_unreachable_is_not_tried_instead_of_itself() {
+    let mut pair = Pair::new(TransportConfig { max_paths: 1, ..TransportConfig::default() });
+    pair.settle();
+    pair.client().add_local(route(1000)); // where the path is already
+    pair.client().add_local(route(1003));
+    let mut client = pair.client();
+    let stream = client.open_stream(Direction::Bidirectional).unwrap();
+    client.write(stream, [Bytes::from_static(b"hello")]).unwrap();
+    drop(client);
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    pair.mute.insert(LocalId(0));
+    pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
+    pair.settle();
+    assert_eq!(local(&mut pair), LocalId(3));
+}
+
+#[test]
+fn of_several_paths_with_nowhere_to_go_one_that_is_proven_is_kept_and_moves() {
+    let mut pair = Pair::new(TransportConfig::default());
+    pair.settle();
+    let first = RouteId::new(LocalId(0), route(1000).local(), "127.0.0.2:443".parse().unwrap());
+    let second = RouteId::new(LocalId(0), route(1000).local(), "127.0.0.3:443".parse().unwrap());
+    let proven = pair.client().open_path(first).unwrap();
+    pair.settle();
+    let unproven = pair.client().open_path(second).unwrap();
+    pair.mute.insert(LocalId(0));
+    pair.client.local_gone(LocalId(0), pair.now);
+    pair.client.local_gone(LocalId(0), pair.now);
+    pair.step();
+    let code = PathErrorCode::PATH_UNSTABLE_OR_POOR;
+    for path in [proven, unproven] {
+        assert!(pair.saw(&Event::PathAbandoned { path, code, by_peer: false }), "{:?}", pair.events);
+    }
+    pair.client().add_local(route(1003));
+    pair.settle();
+    assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?}", pair.server_events);
+    assert!(pair.server_saw(&Event::PathAbandoned { path: proven, code, by_peer: true }));
+    assert_eq!(local(&mut pair), LocalId(3));
+    assert_eq!(pair.client().path_stats(ZERO).unwrap().stage, PathStage::Open);
+}

@@ -14,6 +14,8 @@ mod life_tests;
 #[cfg(test)]
 mod local_tests;
 #[cfg(test)]
+mod manager_tests;
+#[cfg(test)]
 mod migration_tests;
 mod orphan;
 #[cfg(test)]

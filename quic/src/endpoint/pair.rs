@@ -69,10 +69,16 @@ impl Pair {
 
     /// The client has other routes for the handshake than its first.
     pub(super) fn over(transport: TransportConfig, others: &[RouteId]) -> Self {
+        Self::between(transport.clone(), transport, others)
+    }
+
+    /// Each end has settings of its own.
+    pub(super) fn between(transport: TransportConfig, server: TransportConfig, others: &[RouteId]) -> Self {
         let transport = Arc::new(transport);
         let mut config = EndpointConfig::new([1; 16], [2; 32]);
         config.transport = Arc::clone(&transport);
         let mut client = Endpoint::new(config.clone(), [3; 32]);
+        config.transport = Arc::new(server);
         config.server = Some(server_tls());
         let server = Endpoint::new(config, [4; 32]);
         let now = Instant::from_nanos(1_000_000_000);
@@ -135,7 +141,8 @@ impl Pair {
                 continue;
             };
             let inside = SocketAddr::from(([127, 0, 0, 1], 1000 + local.0));
-            let route = RouteId::new(local, inside, listener());
+            let from = train.source.map_or(listener(), |ip| SocketAddr::new(ip, listener().port()));
+            let route = RouteId::new(local, inside, from);
             self.client.receive(received(&mut bytes, &train, route), self.now);
         }
         while let Some((_, event)) = self.client.next_event() {
