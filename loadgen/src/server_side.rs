@@ -85,10 +85,10 @@ fn get(address: SocketAddr) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(
-        stream,
-        "GET / HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    )?;
+    // In one piece: a target that answers the first of several and closes would break the pipe under the others.
+    let request =
+        format!("GET / HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.take(ANSWER_MAX_BYTES).read_to_end(&mut answer)?;
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n");
@@ -165,7 +165,9 @@ mod tests {
             String::from_utf8(request[..length].to_vec()).unwrap()
         });
         assert_eq!(ServerSide::ask(address), Ok(ServerSide::of(&stats(1.0, 2))));
-        assert!(server.join().unwrap().starts_with("GET / HTTP/1.1\r\n"));
+        let first_piece = server.join().unwrap();
+        assert!(first_piece.starts_with("GET / HTTP/1.1\r\n"), "{first_piece:?}");
+        assert!(first_piece.ends_with("\r\n\r\n"), "the request comes in one piece: {first_piece:?}");
     }
 
     #[test]
