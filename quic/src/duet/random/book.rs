@@ -172,7 +172,7 @@ impl Book {
             let arrived = self.arrived.contains(&name);
             match result {
                 DatagramResult::Acked => {
-                    assert!(arrived || gone, "{id:?} was acknowledged and did not arrive")
+                    assert!(arrived || gone, "{id:?} was acknowledged and did not arrive");
                 }
                 DatagramResult::Lost => {}
                 _ => assert!(!arrived, "{id:?} did not leave and arrived: {result:?}"),
