@@ -345,7 +345,7 @@ impl Play {
         self.duet.lost.clear();
         for role in BOTH {
             self.check_reason(role);
-            self.with(role, super::book::Book::receive);
+            self.with(role, Book::receive);
         }
         for role in BOTH {
             // Who is gone took with it what nobody had read.
