@@ -12,7 +12,7 @@ use crate::base::time::Instant;
 use crate::id::PathId;
 use crate::log::Decided;
 use crate::path::migration::Via;
-use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN};
+use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN, PROOF_CREDIT_MIN};
 use crate::path::set::Views;
 use crate::path::stage::Stage;
 use crate::schedule::{Decision, Demand, Scheduler as _, why};
@@ -137,7 +137,7 @@ impl Connection {
         }
         let owes = |path: &&crate::path::Path| {
             !path.stage().is_abandoned()
-                && path.running().is_some_and(|running| running.owes_probe() && running.route.credit() > 0)
+                && path.running().is_some_and(|it| it.owes_probe() && it.route.credit() >= PROOF_CREDIT_MIN)
         };
         if let Some(path) = self.paths.iter().find(owes) {
             return Some(Purpose::Probe(path.id()));

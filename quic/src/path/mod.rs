@@ -31,7 +31,7 @@ use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::idle::Upkeep;
 use crate::path::loss::probe_after;
 use crate::path::migration::Detours;
-use crate::path::route::Route;
+use crate::path::route::{PROOF_CREDIT_MIN, Route};
 use crate::path::space::Space;
 use crate::path::stage::Stage;
 use crate::path::status::StatusPair;
@@ -451,9 +451,10 @@ impl Path {
 }
 
 impl Running {
-    /// When the next probe leaves, `base` being the probe timeout (RFC 9002 §6.2.1).
+    /// When the next probe leaves, `base` being the probe timeout (RFC 9002 §6.2.1); not before the peer's next packet if
+    /// its address is unproven and got all it may (§6.2.2.1).
     fn probe_at(&self, base: Duration) -> Option<Instant> {
-        if self.probes_owed > 0 {
+        if self.probes_owed > 0 || self.route.credit() < PROOF_CREDIT_MIN {
             return None;
         }
         Some(self.space.last_eliciting_at()? + probe_after(base, self.timeouts))

@@ -33,3 +33,38 @@ fn nothing_is_told_of_paths_behind_the_end_of_their_connection() {
     let by = Role::Server;
     played(4, &[Operation::Close { by }, Operation::Abandon { by, path: 0, code: 0 }]);
 }
+
+#[test]
+fn what_arrives_for_a_stopped_stream_across_a_gap_counts_no_more_than_it_is() {
+    let (client, server) = (Role::Client, Role::Server);
+    played(
+        5,
+        &[
+            Operation::Wait { ms: 1 },
+            Operation::Write { by: client, stream: 6, bytes: 1 },
+            Operation::Hold { from: client },
+            Operation::Wait { ms: 1020 },
+            Operation::Wait { ms: 1 },
+            Operation::Stop { by: server, stream: 4 },
+            Operation::Open { line: 0, if_absent: false, backup: false },
+            Operation::Write { by: client, stream: 4, bytes: 12_731 },
+            Operation::Cut { line: 4, up: true, down: false },
+            Operation::Wait { ms: 1 },
+        ],
+    );
+}
+
+#[test]
+fn a_probe_that_an_unproven_address_gives_no_credit_for_is_not_due() {
+    played(
+        2,
+        &[
+            Operation::Rebind { line: 1, port: 5001 },
+            Operation::Hold { from: Role::Server },
+            Operation::Open { line: 0, if_absent: false, backup: false },
+            Operation::Wait { ms: 143 },
+            Operation::Cut { line: 1, up: true, down: false },
+            Operation::Wait { ms: 2190 },
+        ],
+    );
+}
