@@ -70,6 +70,19 @@ fn a_path_that_goes_with_fifty_packets_in_flight_loses_no_data() {
     }
 }
 
+/// MP-166, MP-179
+#[test]
+fn ends_that_each_speak_where_the_other_no_longer_listens_hear_of_it_when_the_network_is_back() {
+    let mut duet = Duet::with_paths(2);
+    (0..2).for_each(|line| duet.cut(line, true));
+    duet.client.connection().abandon_path(PathId(0), CODE).unwrap();
+    duet.server.connection().abandon_path(PathId(1), CODE).unwrap();
+    duet.run_for(ms(10_000));
+    (0..2).for_each(|line| duet.cut(line, false));
+    duet.run_for(ms(5000));
+    duet.assert_closed(Role::Server, TransportErrorCode::NO_VIABLE_PATH);
+}
+
 /// MP-172, P-08
 #[test]
 fn acknowledgements_of_an_abandoned_path_count_while_its_state_is_there_and_not_later() {

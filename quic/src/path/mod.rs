@@ -361,7 +361,8 @@ impl Path {
     /// The earliest thing to be done for this path, and what.
     pub(crate) fn alarm(&self, timing: Timing) -> Option<(Instant, Alarm)> {
         if let Stage::Leaving { until } = self.stage {
-            return self.running.as_ref().map(|_| (until, Alarm::Gone));
+            // Who has not answered may not know, and may have nowhere else to say so (MP-166, MP-179).
+            return self.running.as_ref().filter(|_| self.peer_abandoned).map(|_| (until, Alarm::Gone));
         }
         let running = self.running.as_ref()?;
         let mut alarms = [None; 8];

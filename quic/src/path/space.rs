@@ -331,8 +331,9 @@ impl Space {
         }
     }
 
-    /// Hands out the receipts of the oldest ack-eliciting packets, `count` at most, because a probe is due: to repeat
-    /// them saves the round trip that an empty probe would cost (RFC 9002 §6.2.4).
+    /// Hands out the receipts of the oldest packets that carry something to repeat, `count` at most, because a probe is
+    /// due: to repeat them saves the round trip that an empty probe would cost (RFC 9002 §6.2.4). Empty probes that left
+    /// before do not hide them.
     pub(crate) fn hand_over_oldest(&mut self, count: usize, mut sink: impl FnMut(&Receipt, Outcome)) {
         let from = self.settled_below.max(self.sent.base());
         let oldest: SmallVec<[u64; 2]> = self
@@ -340,6 +341,7 @@ impl Space {
             .from(from)
             .filter(|(_, sent)| sent.fate == Fate::Outstanding && sent.eliciting && !sent.overdue)
             .map(|(number, _)| number)
+            .filter(|&number| self.sent.receipts(number).any(Receipt::is_repeatable))
             .take(count)
             .collect();
         for number in oldest {

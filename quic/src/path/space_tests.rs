@@ -14,7 +14,7 @@ fn at(ms: u64) -> Instant {
 fn send(space: &mut Space, ms: u64, eliciting: bool) -> u64 {
     let number = space.next_number(|_| 0, at(ms));
     let mut receipts = Receipts::default();
-    receipts.push(Receipt::ack(PathId(0), number));
+    receipts.push(Receipt::path_cids_blocked(PathId(0), number));
     let departure = departure(ms, 100, eliciting, Carriage::Leader);
     space.on_sent(Departure { in_flight: eliciting, ..departure }, &receipts);
     number
@@ -151,6 +151,21 @@ fn what_was_handed_over_is_not_handed_out_again_when_it_is_lost() {
     assert_eq!(news, [(0, Outcome::LostOverdue), (1, Outcome::LostOverdue)]);
     space.lose_all(|receipt, outcome| news.push((receipt.value(), outcome)));
     assert_eq!(news[2..], [(2, Outcome::LostOverdue), (3, Outcome::LostOverdue)], "MP-171");
+}
+
+#[test]
+fn empty_probes_do_not_hide_what_is_to_be_repeated() {
+    let mut space = Space::default();
+    for ms in 0..3 {
+        let number = space.next_number(|_| 0, at(ms));
+        let mut receipts = Receipts::default();
+        receipts.push(Receipt::ack(PathId(0), number));
+        space.on_sent(departure(ms, 100, true, Carriage::Leader), &receipts);
+    }
+    let number = send(&mut space, 3, true);
+    let mut handed = Vec::new();
+    space.hand_over_oldest(2, |receipt, _| handed.push(receipt.value()));
+    assert_eq!(handed, [number]);
 }
 
 #[test]

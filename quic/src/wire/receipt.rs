@@ -163,6 +163,11 @@ impl Receipt {
         Self { fin: report, len: len as u16, ..Self::bare(ReceiptKind::Datagram, 0, id) }
     }
 
+    /// Is its frame sent again when it is lost? Acknowledgements are always written anew, datagrams never.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        !matches!(self.kind, ReceiptKind::Ack | ReceiptKind::Datagram)
+    }
+
     /// Which frame it was.
     #[inline]
     pub(crate) const fn kind(&self) -> ReceiptKind {

@@ -68,3 +68,34 @@ fn a_probe_that_an_unproven_address_gives_no_credit_for_is_not_due() {
         ],
     );
 }
+
+#[test]
+fn ends_that_gave_up_the_only_way_of_each_other_find_out() {
+    let (client, server) = (Role::Client, Role::Server);
+    played(
+        2,
+        &[
+            Operation::Wait { ms: 2 },
+            Operation::Cut { line: 1, up: false, down: true },
+            Operation::Open { line: 1, if_absent: false, backup: false },
+            Operation::Wait { ms: 5317 },
+            Operation::Open { line: 0, if_absent: false, backup: false },
+            Operation::Abandon { by: client, path: 1, code: 0 },
+            Operation::Wait { ms: 557 },
+            Operation::Datagram { by: server, bytes: 0, on_path: None, lifetime_ms: None },
+            Operation::Drop { from: client, count: 3 },
+            Operation::Write { by: client, stream: 1, bytes: 0 },
+            Operation::Wait { ms: 1 },
+            Operation::Hold { from: client },
+            Operation::Cut { line: 2, up: true, down: false },
+            Operation::Wait { ms: 551 },
+            Operation::Open { line: 5, if_absent: false, backup: false },
+            Operation::Open { line: 1, if_absent: false, backup: false },
+            Operation::Wait { ms: 459 },
+            Operation::Cut { line: 5, up: true, down: false },
+            Operation::Cut { line: 0, up: false, down: true },
+            Operation::Wait { ms: 11_060 },
+            Operation::Datagram { by: server, bytes: 0, on_path: None, lifetime_ms: None },
+        ],
+    );
+}
