@@ -15,12 +15,12 @@ use crate::crypto::TAG_LEN;
 use crate::crypto::nonce::Ppn;
 use crate::id::PathId;
 use crate::log::{Cause, Packet, PacketType, Record};
-use crate::path::Path;
 use crate::path::acks::AckForm;
 use crate::path::cids::Post;
 use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::{Carriage, Departure};
+use crate::path::{Path, Running};
 use crate::stream::datagrams::Place;
 use crate::turn::Turn;
 use crate::wire::cursor::Writer;
@@ -456,6 +456,9 @@ impl Connection {
                 // What a doubted path carries may be lost: there only if no other is better.
                 let open = |path: &Path| matches!(path.stage(), crate::path::stage::Stage::Open);
                 if self.paths.get(id).is_some_and(open) || !self.paths.has_alternative(id) {
+                    if self.paths.get(id).and_then(Path::running).is_some_and(Running::is_first_probe) {
+                        self.repeat_for_probe(id);
+                    }
                     ping |= self.write_control(id, w, &mut abandoned);
                     self.write_stream_data(id, w);
                 }

@@ -206,7 +206,6 @@ impl Connection {
                         running.on_probe_timeout();
                     }
                 }
-                self.repeat_oldest(id);
                 if self.paths.has_other(id) {
                     self.suspect(turn, id, SuspectTrigger::ProbeTimeout);
                 }

@@ -13,9 +13,9 @@ use crate::error::{PathErrorCode, TransportError};
 use crate::event::Event;
 use crate::id::PathId;
 use crate::log::{Cause, Journal, LossTrigger, PacketType, Record};
-use crate::path::Running;
 use crate::path::loss;
 use crate::path::space::{AckReport, Gone, LossReport, Outcome, Space};
+use crate::path::{Path, Running};
 use crate::stream::Streams;
 use crate::turn::Turn;
 use crate::wire::frame_ack::Ack;
@@ -213,7 +213,7 @@ impl Connection {
     /// The last state of an abandoned path goes; what was unacknowledged is lost (MP-171).
     pub(super) fn stop_path(&mut self, id: PathId) {
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
-        if let Some(mut running) = self.paths.get_mut(id).and_then(super::super::path::Path::stop) {
+        if let Some(mut running) = self.paths.get_mut(id).and_then(Path::stop) {
             running.space.lose_all(|receipt, outcome| sort(streams, settled, receipt, outcome));
         }
         self.settle_rest();
@@ -230,13 +230,19 @@ impl Connection {
         news
     }
 
-    /// Repeats the oldest data of a silent path in its probes.
-    pub(super) fn repeat_oldest(&mut self, id: PathId) {
+    /// The probe of a silent path repeats its oldest data and that of all suspects, and what the peer must know of given-up
+    /// paths: who knows which path still works, and what arrives on this one may be what the others wait for.
+    pub(super) fn repeat_for_probe(&mut self, id: PathId) {
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
-        if let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) {
-            running.space.hand_over_oldest(2, |receipt, outcome| sort(streams, settled, receipt, outcome));
+        for path in self.paths.iter_mut().filter(|path| path.id() == id || path.stage().is_suspect()) {
+            if let Some(running) = path.running_mut() {
+                running
+                    .space
+                    .hand_over_oldest(2, |receipt, outcome| sort(streams, settled, receipt, outcome));
+            }
         }
         self.settle_rest();
+        self.paths.iter_mut().for_each(Path::repeat_abandon);
     }
 
     /// The wait for a new path begins if none is left.

@@ -312,6 +312,13 @@ impl Path {
         };
     }
 
+    /// Our `PATH_ABANDON` is not acknowledged yet: it is to leave once more.
+    pub(crate) fn repeat_abandon(&mut self) {
+        if let Some((_, post)) = self.abandon.as_mut().filter(|(_, post)| *post == Post::Sent) {
+            *post = Post::Queued;
+        }
+    }
+
     /// Our `PATH_ABANDON` was acknowledged or lost (MP-221: an acknowledgement is not the peer's own frame).
     pub(crate) fn on_abandon_settled(&mut self, acked: bool) {
         if let Some((_, post)) = self.abandon.as_mut().filter(|(_, post)| *post != Post::Acked) {
@@ -490,6 +497,11 @@ impl Running {
     /// Is a probe to leave, or a PING on just this path?
     pub(crate) fn owes_probe(&self) -> bool {
         self.probes_owed > 0 || self.wants_ping
+    }
+
+    /// Is the next probe the first one since the timeout fired?
+    pub(crate) fn is_first_probe(&self) -> bool {
+        self.probes_owed == PROBES_PER_TIMEOUT
     }
 
     /// A PING is to leave on this path.

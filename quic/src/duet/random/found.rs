@@ -2,7 +2,7 @@
 //!
 //! Owns no rule: each test names what went wrong. All are played as random ones are.
 
-use super::operation::{Case, Operation};
+use super::operation::{Case, Odd, Operation};
 use super::play::play;
 use crate::id::Role;
 
@@ -96,6 +96,69 @@ fn ends_that_gave_up_the_only_way_of_each_other_find_out() {
             Operation::Cut { line: 0, up: false, down: true },
             Operation::Wait { ms: 11_060 },
             Operation::Datagram { by: server, bytes: 0, on_path: None, lifetime_ms: None },
+        ],
+    );
+}
+
+#[test]
+fn frames_that_left_on_a_dead_path_are_repeated_on_every_one_that_may_work() {
+    let (client, server) = (Role::Client, Role::Server);
+    played(
+        2,
+        &[
+            Operation::Cut { line: 0, up: true, down: false },
+            Operation::Open { line: 4, if_absent: false, backup: false },
+            Operation::Wait { ms: 10 },
+            Operation::Say { by: server, path: 0, what: Odd::Abandon { path: 1, code: 0 } },
+            Operation::Rebind { line: 1, port: 5001 },
+            Operation::Abandon { by: server, path: 0, code: 0 },
+            Operation::Drop { from: client, count: 4 },
+            Operation::Cut { line: 4, up: false, down: true },
+            Operation::Wait { ms: 7984 },
+            Operation::Wait { ms: 1 },
+            Operation::Wait { ms: 2287 },
+            Operation::Wait { ms: 569 },
+            Operation::Wait { ms: 1264 },
+            Operation::Wait { ms: 1339 },
+            Operation::Wait { ms: 6566 },
+            Operation::Write { by: client, stream: 0, bytes: 2839 },
+            Operation::Wait { ms: 4018 },
+            Operation::Wait { ms: 1086 },
+            Operation::Wait { ms: 30 },
+            Operation::Wait { ms: 835 },
+            Operation::Wait { ms: 31 },
+        ],
+    );
+}
+
+#[test]
+fn what_the_peer_must_know_of_given_up_paths_is_in_every_probe() {
+    let (client, server) = (Role::Client, Role::Server);
+    played(
+        2,
+        &[
+            Operation::Cut { line: 0, up: true, down: false },
+            Operation::Open { line: 4, if_absent: false, backup: false },
+            Operation::Wait { ms: 10 },
+            Operation::Say { by: server, path: 0, what: Odd::Abandon { path: 1, code: 0 } },
+            Operation::Rebind { line: 1, port: 5001 },
+            Operation::Abandon { by: server, path: 0, code: 0 },
+            Operation::Drop { from: client, count: 1 },
+            Operation::Cut { line: 4, up: false, down: true },
+            Operation::Wait { ms: 5984 },
+            Operation::Write { by: server, stream: 0, bytes: 0 },
+            Operation::Wait { ms: 2288 },
+            Operation::Wait { ms: 569 },
+            Operation::Wait { ms: 1264 },
+            Operation::Wait { ms: 1339 },
+            Operation::Wait { ms: 6566 },
+            Operation::Abandon { by: client, path: 2, code: 0 },
+            Operation::Write { by: client, stream: 0, bytes: 4249 },
+            Operation::Wait { ms: 4018 },
+            Operation::Wait { ms: 1086 },
+            Operation::Wait { ms: 30 },
+            Operation::Wait { ms: 835 },
+            Operation::Wait { ms: 31 },
         ],
     );
 }

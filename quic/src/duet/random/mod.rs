@@ -1,8 +1,8 @@
 //! Random operations on the two ends of a connection with up to eight paths: whatever happens, the rules hold.
 //!
 //! Owns how many cases are played, and from which seed. `BRAID_CASES` is the number of cases (300 without it),
-//! `BRAID_SEED` where they begin (1 without it); a failing case is made as short as possible and shown. `operation` says
-//! what can happen, `play` does it and judges; `book` and `course` know what applications were told. What was found this
+//! `BRAID_SEED` where they begin (1 without it); a failing case is made as short as possible and shown; with
+//! `BRAID_TRACE=1` the cases in `found` show every packet. `operation` says what can happen, `play` does it and judges; `book` and `course` know what applications were told. What was found this
 //! way stands in `found`, each case as a test of its own.
 
 mod book;
@@ -11,7 +11,7 @@ mod found;
 mod operation;
 mod play;
 
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
 /// Tries to make a failing case shorter.
 const SHRINKS_MAX: u32 = 3000;
@@ -33,5 +33,8 @@ fn whatever_happens_to_two_ends_and_eight_paths_the_rules_hold() {
         play::play(&case);
         Ok(())
     });
-    outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    match outcome {
+        Err(TestError::Fail(why, case)) => panic!("{why}\n{case:?}"),
+        other => other.unwrap(),
+    }
 }

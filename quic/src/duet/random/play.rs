@@ -14,7 +14,7 @@ use super::operation::{Case, LINES, Odd, Operation, STREAMS};
 use crate::base::address::LocalId;
 use crate::base::time::Instant;
 use crate::config::PathOptions;
-use crate::duet::{Datagram, Duet, End, Verdict, keep_no_frames, ms};
+use crate::duet::{Datagram, Duet, End, Packet, Verdict, keep_no_frames, ms};
 use crate::endpoint::ConnectionGuard;
 use crate::error::{CloseReason, PathErrorCode, TransportErrorCode};
 use crate::id::{PathId, Role};
@@ -37,6 +37,9 @@ const PATHS_MAX: u32 = 8;
 
 /// Connection IDs and reset tokens that an end holds for each of its paths, at most: those in use and being retired.
 const IDS_PER_PATH_MAX: usize = 8;
+
+/// Characters of a packet's frames, or of an event, in a trace.
+const SHOWN_MAX: usize = 240;
 
 /// What happens to datagrams, by the end that sends them: `true` for the server.
 #[derive(Default)]
@@ -88,10 +91,36 @@ pub(super) struct Play {
     healed_at: Option<Instant>,
 }
 
+/// Is everything to be shown that is said, heard and told?
+fn traced() -> bool {
+    std::env::var_os("BRAID_TRACE").is_some()
+}
+
+fn show(end: &End) {
+    let lines = |what: &str, packets: &[Packet]| {
+        for packet in packets {
+            let (at, path) = (packet.at.since(Instant::ZERO), packet.path);
+            let mut frames = format!("{:?}", packet.frames);
+            frames.truncate(SHOWN_MAX);
+            eprintln!("{:12.6} {:?} {what} {path}: {frames}", at.as_secs_f64(), end.role);
+        }
+    };
+    lines("says on", &end.said);
+    lines("hears on", &end.heard);
+    for event in &end.events {
+        let mut event = format!("{event:?}");
+        event.truncate(SHOWN_MAX);
+        eprintln!("{:12} {:?} is told: {event}", "", end.role);
+    }
+}
+
 /// Plays a case to its end.
 pub(super) fn play(case: &Case) {
     let mut play = Play::begin(case.paths);
     for operation in &case.operations {
+        if traced() {
+            eprintln!("{operation:?}");
+        }
         play.perform(operation);
         play.look();
     }
@@ -100,7 +129,9 @@ pub(super) fn play(case: &Case) {
 
 impl Play {
     fn begin(paths: u32) -> Self {
-        keep_no_frames();
+        if !traced() {
+            keep_no_frames();
+        }
         let mut duet = Duet::confirmed_set(|client, server| {
             client.keep_alive = Some(Duration::from_secs(5));
             for config in [client, server] {
@@ -332,6 +363,9 @@ impl Play {
         for role in BOTH {
             let end = self.duet.end(role);
             end.collect();
+            if traced() {
+                show(end);
+            }
             end.endpoint.audit().unwrap();
             let heard_at = end.heard.last().map(|packet| packet.at);
             end.forget();
