@@ -84,6 +84,8 @@ pub(super) struct Play {
     /// When each end last opened a packet.
     heard_at: [Instant; 2],
     closed_by_app: [bool; 2],
+    /// The reason for which each end closed was looked at.
+    judged: [bool; 2],
     /// An end lied in a way that its own logic cannot keep up with: the connection may break.
     lied: bool,
     rotations: HashMap<(usize, u32), u32>,
@@ -151,6 +153,7 @@ impl Play {
             courses: BOTH.map(Course::new),
             heard_at,
             closed_by_app: [false; 2],
+            judged: [false; 2],
             lied: false,
             rotations: HashMap::new(),
             hold_until: Instant::NEVER,
@@ -401,9 +404,12 @@ impl Play {
         assert!(ids <= most && tokens <= most, "{role:?}: {ids} IDs, {tokens} tokens for {kept} paths");
     }
 
-    /// Did the connection end for a reason that is one?
-    fn check_reason(&self, role: Role) {
+    /// Did the connection end for a reason that is one? Asked once.
+    fn check_reason(&mut self, role: Role) {
         let Some(reason) = &self.courses[at(role)].ended else { return };
+        if std::mem::replace(&mut self.judged[at(role)], true) {
+            return;
+        }
         let peer = &self.courses[at(role.peer())];
         let silence = self.duet.now.since(self.heard_at[at(role)]);
         let fits = match reason {
