@@ -118,6 +118,16 @@ impl Interfaces {
         Ok(difference(before, &self.addresses))
     }
 
+    /// Is there an interface of this name, in use or not?
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn has(&mut self, name: &str) -> io::Result<bool> {
+        let mut links = Vec::new();
+        self.question(Kind::Links, &mut links, &mut Vec::new())?;
+        Ok(links.iter().any(|link| link.name == name))
+    }
+
     /// Did the kernel say that something changed?
     fn take_notices(&self) -> io::Result<bool> {
         let mut buffer = [0; 64]; // the kernel drops the rest of the notice, which nobody reads
@@ -136,15 +146,19 @@ impl Interfaces {
 
     fn ask(&mut self) -> io::Result<Vec<InterfaceAddress>> {
         let (mut links, mut addresses) = (Vec::new(), Vec::new());
-        for kind in [Kind::Links, Kind::Addresses] {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.questions.send(&request(kind, self.sequence), 0)?;
-            self.read_answer(&mut links, &mut addresses)?;
-        }
+        self.question(Kind::Links, &mut links, &mut addresses)?;
+        self.question(Kind::Addresses, &mut links, &mut addresses)?;
         Ok(join(&links, &addresses, self.scope))
     }
 
-    fn read_answer(&self, links: &mut Vec<Link>, addresses: &mut Vec<Address>) -> io::Result<()> {
+    fn question(
+        &mut self,
+        kind: Kind,
+        links: &mut Vec<Link>,
+        addresses: &mut Vec<Address>,
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.questions.send(&request(kind, self.sequence), 0)?;
         loop {
             let (bytes, _) = self.questions.recv_from_full()?;
             for message in messages(&bytes, self.sequence) {

@@ -68,6 +68,9 @@ fn body() {
     let with_loopback = Interfaces::new(Scope { loopback: true, ..Scope::default() }).unwrap();
     assert_eq!(with_loopback.addresses()[0].ip.to_string(), "127.0.0.1");
 
+    assert!(interfaces.has("near").unwrap(), "though it is down");
+    assert!(!interfaces.has("nea").unwrap());
+
     ip("addr add 10.9.0.1/24 dev near");
     ip("link set near up");
     assert_eq!(interfaces.changes().unwrap(), [], "there is no carrier yet");
