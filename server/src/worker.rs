@@ -11,7 +11,7 @@ use std::time::Duration;
 use braid_quic::{
     ConnectionKey, Ecn, Endpoint, Event, Instant, LocalId, Received, RouteId, TrainTag, Transmitted,
 };
-use braid_udp_uring::{Udp, Wait, Waker};
+use braid_udp_uring::{Udp, UdpSocket, Wait, Waker};
 use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 
@@ -38,6 +38,13 @@ pub trait Application {
 
     /// Once a turn, after all events. Returns when it wants its next turn, whatever else happens.
     fn on_turn(&mut self, _endpoint: &mut Endpoint, _now: Instant) -> Option<Instant> {
+        None
+    }
+
+    /// Another socket to receive on and send from. Asked for after `on_turn` until there is none; its `LocalId` is the
+    /// number of those that the worker has already, so it may be used in that very turn.
+    #[inline]
+    fn take_socket(&mut self) -> Option<UdpSocket> {
         None
     }
 
@@ -118,20 +125,21 @@ impl<A: Application> Worker<A> {
 
     /// Works until told to stop, or until the engine fails. Returns the application and the final statistics.
     pub(crate) fn run(mut self) -> (A, WorkerStats, io::Result<()>) {
-        let result = loop {
-            let now = Instant::from_nanos(braid_udp_uring::now());
-            let Some(wait) = self.turn(now) else { break Ok(()) };
-            if let Err(error) = self.udp.submit_and_wait(wait) {
-                break Err(error);
-            }
-        };
+        let result = self.work();
         let stats = self.stats();
         let closed = self.udp.close();
         (self.application, stats, result.and(closed))
     }
 
+    fn work(&mut self) -> io::Result<()> {
+        while let Some(wait) = self.turn(Instant::from_nanos(braid_udp_uring::now()))? {
+            self.udp.submit_and_wait(wait)?;
+        }
+        Ok(())
+    }
+
     /// All that can be done now. Returns how long to wait before the next turn; `None` to end.
-    fn turn(&mut self, now: Instant) -> Option<Wait> {
+    fn turn(&mut self, now: Instant) -> io::Result<Option<Wait>> {
         self.turns += 1;
         self.obey(now);
         while let Some((tag, became)) = self.udp.next_fate() {
@@ -142,14 +150,18 @@ impl<A: Application> Worker<A> {
         self.endpoint.on_deadline(now);
         more |= self.deliver_events(now);
         let wish = self.application.on_turn(&mut self.endpoint, now);
+        while let Some(socket) = self.application.take_socket() {
+            self.locals.push(socket.local_addr());
+            self.udp.add_socket(socket)?;
+        }
         let mut outbox = UdpOutbox::new(&mut self.udp, &self.application);
         more |= matches!(self.endpoint.transmit(&mut outbox, now), Transmitted::BudgetSpent);
         self.wake_neighbours();
         if self.is_over(now) {
-            return None;
+            return Ok(None);
         }
         let deadline = [self.endpoint.deadline(), wish, self.stop_at].into_iter().flatten().min();
-        Some(wait(more, deadline))
+        Ok(Some(wait(more, deadline)))
     }
 
     /// Takes what the kernel received; `true` if there may be more.
