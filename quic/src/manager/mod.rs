@@ -143,6 +143,12 @@ impl PathManager {
         self.locals.iter()
     }
 
+    /// The routes that are wished now, the most wanted first: over these a handshake may race
+    /// ([`Endpoint::connect_over`](crate::Endpoint::connect_over)).
+    pub fn routes(&self) -> Vec<RouteId> {
+        wishes(&self.policy, &self.locals, &self.remotes).into_iter().map(|wish| wish.route).collect()
+    }
+
     /// A local address is there, or one with this number has another interface or cost.
     ///
     /// # Errors
@@ -454,6 +460,21 @@ mod tests {
         }
         assert_eq!((manager.gone.len(), refused), (LOCALS_MAX, 1000 - LOCALS_MAX));
         assert_eq!(manager.locals().count(), 0);
+    }
+
+    #[test]
+    fn a_handshake_races_over_what_is_wished_and_a_last_resort_comes_last() {
+        let rules = vec![
+            Rule { interface: "wwan0".into(), usage: Usage::LastResort },
+            Rule { interface: "tun0".into(), usage: Usage::Never },
+        ];
+        let policy = Policy { rules, ..Policy::default() };
+        let mut manager = PathManager::new(policy, vec!["10.9.0.1:4".parse().unwrap()]);
+        for (id, interface) in [(1, "wwan0"), (2, "tun0"), (3, "eth0")] {
+            manager.local_up(Local { interface: interface.into(), ..local(id) }).unwrap();
+        }
+        let numbers: Vec<_> = manager.routes().iter().map(|route| route.local_id().0).collect();
+        assert_eq!(numbers, [3, 1]);
     }
 
     #[test]
