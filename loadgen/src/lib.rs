@@ -1,8 +1,9 @@
 //! A load generator for QUIC servers that sees every path.
 //!
-//! Runs the same worker loop as the server, from the client's side: keeps requests open over one or many paths, and
-//! reports what arrived, by which path, how fast and at what cost. Without a target it starts a server inside. Owns
-//! the exit codes: 0 for success, 1 if anything failed, 2 for a command line that makes no sense.
+//! Runs the same worker loop as the server, from the client's side: keeps requests open over one or many paths, fixed
+//! ones or those of the interfaces that come and go, and reports what arrived, by which path, how fast and at what cost.
+//! Without a target it starts a server inside. Owns the exit codes: 0 for success, 1 if anything failed, 2 for a command
+//! line that makes no sense.
 
 #![forbid(unsafe_code)]
 

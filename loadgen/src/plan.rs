@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
+use braid_quic::manager::{self, Policy, Rule, Usage};
 use braid_quic::schedule::SchedulerKind;
 use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
@@ -24,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) locals: Vec<IpAddr>,
     /// None, one, or one for each path.
     pub(crate) remotes: Vec<Host>,
+    /// The paths follow the interfaces; then `paths` is how many a connection has at most.
+    pub(crate) following: Option<Following>,
     pub(crate) connections: usize,
     pub(crate) streams: usize,
     pub(crate) shape: Shape,
@@ -45,6 +48,31 @@ pub(crate) struct Plan {
     pub(crate) qlog: Option<Qlog>,
     pub(crate) datagram_bytes: u16,
     pub(crate) datagram_bytes_max: u16,
+}
+
+/// Interfaces that are not used like others; each is a name, or the beginning of names and an asterisk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Following {
+    pub(crate) metered: Vec<String>,
+    pub(crate) backup: Vec<String>,
+}
+
+impl Following {
+    /// A full mesh, in which metered interfaces are the last resort.
+    pub(crate) fn policy(&self, paths_max: usize) -> Policy {
+        let rule = |name: &String| Rule { interface: name.clone(), usage: Usage::Backup };
+        Policy {
+            plan: manager::Plan::FullMesh { paths_max },
+            rules: self.backup.iter().map(rule).collect(),
+            metered: Usage::LastResort,
+            ..Policy::default()
+        }
+    }
+
+    /// All names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.metered.iter().chain(&self.backup).map(String::as_str)
+    }
 }
 
 /// What each request asks for and carries.
@@ -162,6 +190,19 @@ impl Plan {
         (0..self.paths).map(ends).collect()
     }
 
+    /// All addresses of the target that were named, each once.
+    pub(crate) fn remotes_outside(&self, target: &Host) -> Result<Vec<SocketAddr>, String> {
+        let named = if self.remotes.is_empty() { std::slice::from_ref(target) } else { &self.remotes };
+        let mut addresses = Vec::new();
+        for host in named {
+            let address = host.resolve(None)?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
     /// Where the server inside shall listen: 127.0.0.1, or what `--remote` names, each once.
     pub(crate) fn listen_inside(&self) -> Result<Vec<SocketAddr>, String> {
         if self.remotes.is_empty() {
@@ -236,6 +277,16 @@ mod tests {
         let host = Host { name: "127.0.0.1".into(), port: 1 };
         assert!(host.resolve(Some(Ipv6Addr::LOCALHOST.into())).is_err());
         assert_eq!(host.resolve(None), Ok("127.0.0.1:1".parse().unwrap()));
+    }
+
+    #[test]
+    fn backup_interfaces_have_rules_and_metered_ones_are_the_last_resort() {
+        let following = Following { metered: vec!["wwan*".into()], backup: vec!["wlan0".into()] };
+        let policy = following.policy(3);
+        assert_eq!(policy.plan, manager::Plan::FullMesh { paths_max: 3 });
+        assert_eq!(policy.rules, [Rule { interface: "wlan0".into(), usage: Usage::Backup }]);
+        assert_eq!(policy.metered, Usage::LastResort);
+        assert_eq!(following.names().collect::<Vec<_>>(), ["wwan*", "wlan0"]);
     }
 
     #[test]

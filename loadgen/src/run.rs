@@ -14,7 +14,8 @@ use braid_server::config::available_cores;
 use braid_server::crew::{self, Crew, Ended};
 use braid_server::qlog::Recorder;
 
-use crate::client::sockets::{Wiring, shares};
+use crate::client::follow::{self, Follow, Wishes};
+use crate::client::sockets::{self, Wiring, shares};
 use crate::client::{Client, Gate, Task, WorkerResult, tls};
 use crate::inside::{self, Inside};
 use crate::measure::Measure;
@@ -64,14 +65,25 @@ enum Server<'a> {
     Outside { target: &'a Host, stats_from: Option<SocketAddr> },
 }
 
+/// How the connections reach their server.
+enum Way {
+    /// By paths between these addresses.
+    Fixed(Vec<Ends>),
+    /// By whatever interfaces there are.
+    Following(Box<Wishes>),
+}
+
 /// Does what `plan` says.
 pub(crate) fn run(plan: &Plan) -> Result<Outcome, Refusal> {
+    if let Some(following) = &plan.following {
+        follow::check(following).map_err(Refusal::Usage)?;
+    }
     let (client_cores, server_cores) = inside::share_cores(&available_cores(), plan.workers);
     let recorder = plan.qlog.as_ref().map(|qlog| Recorder::start(qlog, Role::Client)).transpose();
     let (log, recorder) = recorder.map_err(|error| Refusal::Usage(error.to_string()))?.unzip();
     let server = Server::start(plan, server_cores)?;
     let task = Arc::new(task(plan, &server, log)?);
-    let crew = start(plan, &server.ends(plan)?, &task, &client_cores)?;
+    let crew = start(plan, &server.way(plan)?, &task, &client_cores)?;
     gather(plan, &task.gate, &crew);
     let sides = measure(plan, &task.gate, &server, &crew);
     let ended = crew.stop(GRACE);
@@ -96,11 +108,19 @@ impl<'a> Server<'a> {
         Ok(Self::Outside { target, stats_from: plan.stats_from })
     }
 
-    fn ends(&self, plan: &Plan) -> Result<Vec<Ends>, String> {
-        match self {
-            Self::Inside(inside) => plan.ends_inside(inside.listen(), inside.server().local_addrs()),
-            Self::Outside { target, .. } => plan.ends_outside(target),
-        }
+    fn way(&self, plan: &Plan) -> Result<Way, String> {
+        let ends = match (self, &plan.following) {
+            (Self::Inside(inside), _) => plan.ends_inside(inside.listen(), inside.server().local_addrs()),
+            (Self::Outside { target, .. }, None) => plan.ends_outside(target),
+            (Self::Outside { target, .. }, Some(following)) => {
+                return Ok(Way::Following(Box::new(Wishes {
+                    remotes: plan.remotes_outside(target)?,
+                    policy: following.policy(plan.paths),
+                    metered: following.metered.clone(),
+                })));
+            }
+        };
+        ends.map(Way::Fixed)
     }
 
     /// The server now, if it tells.
@@ -143,23 +163,32 @@ fn task(plan: &Plan, server: &Server<'_>, log: Option<LogFactory>) -> Result<Tas
         warmup: plan.warmup,
         duration: plan.duration,
         kills: plan.kills.clone(),
+        races: matches!(server, Server::Outside { .. }),
         gate: Gate::default(),
     })
 }
 
 /// Binds all sockets and starts the workers on them.
-fn start(plan: &Plan, ends: &[Ends], task: &Arc<Task>, cores: &[usize]) -> Result<Crew<Client>, String> {
+fn start(plan: &Plan, way: &Way, task: &Arc<Task>, cores: &[usize]) -> Result<Crew<Client>, String> {
     let mut plans = Vec::with_capacity(plan.workers);
     let mut warning = None;
     let secrets = Secrets::new(plan.seed);
     for (worker, connections) in shares(plan.connections, plan.workers).enumerate() {
-        let wiring = Wiring::bind(ends, connections, plan.sockets)?;
-        warning = warning.or_else(|| wiring.warning());
-        let udp = braid_udp_uring::Config {
-            kind: plan.io,
-            sockets_max: wiring.sockets.len() as u16,
-            ..braid_udp_uring::Config::default()
+        let task = Arc::clone(task);
+        let (application, sockets, sockets_max) = match way {
+            Way::Fixed(ends) => {
+                let Wiring { sockets, routes } = Wiring::bind(ends, connections, plan.sockets)?;
+                let count = sockets.len() as u16;
+                (Client::new(task, routes), sockets, count)
+            }
+            Way::Following(wishes) => {
+                let (follow, sockets) = Follow::new(wishes, connections)?;
+                (Client::following(task, follow, connections), sockets, follow::SOCKETS_MAX)
+            }
         };
+        warning = warning.or_else(|| sockets::warning(&sockets));
+        let kind = plan.io;
+        let udp = braid_udp_uring::Config { kind, sockets_max, ..braid_udp_uring::Config::default() };
         plans.push(crew::Plan {
             core: cores.get(worker).copied(),
             endpoint: EndpointConfig {
@@ -167,8 +196,8 @@ fn start(plan: &Plan, ends: &[Ends], task: &Arc<Task>, cores: &[usize]) -> Resul
                 ..EndpointConfig::new(secrets.cid_key(), secrets.reset_key())
             },
             udp,
-            application: Client::new(Arc::clone(task), wiring.routes, wiring.paths),
-            sockets: wiring.sockets,
+            application,
+            sockets,
         });
     }
     warning.inspect(|warning| note(warning));
@@ -185,7 +214,7 @@ fn gather(plan: &Plan, gate: &Gate, crew: &Crew<Client>) {
     match (gate.without_multipath(), gate.without_all_paths()) {
         (0, 0) => {}
         (0, some) => {
-            note(&format!("{some} of {all} connections go without some of their {} paths", plan.paths));
+            note(&format!("{some} of {all} connections go without some of their paths"));
         }
         (_, _) => note("the server speaks no multipath: one path each"),
     }
@@ -231,16 +260,18 @@ fn outcome(
     let mut connections = Vec::with_capacity(plan.connections);
     let mut client_cpu_s = Some(0.0);
     for client in ended.into_iter().filter_map(|end| end.application) {
-        let WorkerResult { measure: of_worker, paths, cpu_s } = client.into_result();
+        let WorkerResult { measure: of_worker, paths, cpu_s, complaint } = client.into_result();
+        complaint.inspect(|complaint| note(complaint));
         measure.merge(&of_worker);
         connections.extend(paths);
         client_cpu_s = client_cpu_s.zip(cpu_s).map(|(sum, cpu_s)| sum + cpu_s);
     }
     failures.extend(measure.failures().iter().map(|(reason, count)| format!("{count} x {reason}")));
+    let longest = connections.iter().map(Vec::len).max().unwrap_or(0);
     let findings = Findings {
         shape: plan.shape,
         duration: plan.duration,
-        paths: plan.paths,
+        paths: if plan.following.is_some() { longest } else { plan.paths },
         measure: &measure,
         connections: &connections,
         client_cpu_s,

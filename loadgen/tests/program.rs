@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use braid_server::{Config, Identity, Server};
 use serde_json::Value;
 
 /// Runs measure time and share the machine's few cores, so they take turns.
@@ -18,6 +19,13 @@ fn loadgen(words: &str) -> Output {
         .args(words.split_whitespace())
         .output()
         .expect("the program runs")
+}
+
+/// A server outside of the program.
+fn served() -> Server {
+    let config =
+        Config::new(vec!["127.0.0.1:0".parse().unwrap()], Identity::self_signed(&["localhost"]).unwrap());
+    Server::start(Config { workers: 1, cores: Vec::new(), ..config }).expect("a server")
 }
 
 /// The report of a run that must succeed.
@@ -101,6 +109,37 @@ fn a_target_that_nobody_serves_is_a_failure_with_a_reason() {
 }
 
 #[test]
+fn a_first_server_address_where_nobody_answers_costs_a_path_and_not_the_run() {
+    let (silent, server) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), served());
+    let (dead, live) = (silent.local_addr().unwrap(), server.local_addrs()[0]);
+    let ends = format!("--local 127.0.0.1,127.0.0.2 --remote {dead},{live}");
+    let report = report(&format!("{dead} {ends} --insecure --download 10K --duration 300ms"));
+    assert_eq!(report["requests"]["failed"], 0, "{report:#}");
+    let addresses = |path: &Value| (path["local"].to_string(), path["remote"].to_string());
+    let (local, remote) = addresses(&paths(&report)[0]);
+    assert!(local.contains("127.0.0.2:") && remote.contains(&live.to_string()), "{report:#}");
+    let (local, remote) = addresses(&paths(&report)[1]);
+    assert!(local.contains("127.0.0.1:") && remote.contains(&dead.to_string()), "{report:#}");
+    assert_eq!(
+        (paths(&report)[0]["share"].as_f64(), paths(&report)[1]["share"].as_f64()),
+        (Some(1.0), Some(0.0))
+    );
+}
+
+#[test]
+fn the_path_that_is_cut_is_the_one_of_that_number_whatever_race_the_handshake_had() {
+    let (silent, server) = (std::net::UdpSocket::bind("127.0.0.1:0").unwrap(), served());
+    let (dead, live) = (silent.local_addr().unwrap(), server.local_addrs()[0]);
+    let ends = format!("--local 127.0.0.1,127.0.0.2,127.0.0.3 --remote {dead},{live},{live}");
+    // An upload by turns has something under way on either path that works, so the cut one is missed.
+    let cut = "--upload 1G --scheduler round-robin --kill-path 0@300ms --duration 1500ms";
+    let report = report(&format!("{dead} {ends} --insecure {cut}"));
+    assert_eq!(report["requests"]["failed"], 0, "{report:#}");
+    assert_ne!(paths(&report)[0]["state"], "open", "{report:#}");
+    assert_eq!(paths(&report)[2]["state"], "open", "{report:#}");
+}
+
+#[test]
 fn a_wrong_command_line_is_one_sentence_and_exit_code_2() {
     let missing = "127.0.0.1:1 --ca /nonexistent/ca.pem";
     for words in [
@@ -110,6 +149,8 @@ fn a_wrong_command_line_is_one_sentence_and_exit_code_2() {
         "example.org:4433",
         "--no-such-option",
         "--qlog /nonexistent/a.sqlog",
+        "127.0.0.1:1 --insecure --follow-interfaces --backup nonesuch0",
+        "127.0.0.1:1 --insecure --follow-interfaces --local 127.0.0.1",
     ] {
         let output = loadgen(words);
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -15,25 +15,33 @@ pub(super) struct Blackout {
     next: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Link {
-    path: usize,
     from: Instant,
     dark: bool,
 }
 
 impl Blackout {
-    /// Sockets that serve these paths, in the order of their numbers; all light.
-    pub(super) fn new(paths: impl IntoIterator<Item = usize>) -> Self {
-        let links = paths.into_iter().map(|path| Link { path, from: Instant::NEVER, dark: false });
-        Self { links: links.collect(), next: Instant::NEVER }
+    /// All is light.
+    pub(super) fn new() -> Self {
+        Self { links: Vec::new(), next: Instant::NEVER }
     }
 
-    /// The measurement begins at `begin`, which the times of `kills` count from.
-    pub(super) fn arm(&mut self, kills: &[Kill], begin: Instant) {
-        for link in &mut self.links {
-            let cuts = kills.iter().filter(|kill| kill.path == link.path).map(|kill| begin + kill.after);
-            link.from = cuts.min().unwrap_or(Instant::NEVER);
+    /// The measurement begins at `begin`, which the times of `kills` count from. `sockets` says which path each socket
+    /// serves by then.
+    pub(super) fn arm(
+        &mut self,
+        kills: &[Kill],
+        sockets: impl IntoIterator<Item = (LocalId, usize)>,
+        begin: Instant,
+    ) {
+        for (socket, path) in sockets {
+            let cuts = kills.iter().filter(|kill| kill.path == path).map(|kill| begin + kill.after);
+            let index = usize::from(socket.0);
+            if index >= self.links.len() {
+                self.links.resize(index + 1, Link { from: Instant::NEVER, dark: false });
+            }
+            self.links[index].from = cuts.min().unwrap_or(Instant::NEVER);
         }
         self.next = self.links.iter().map(|link| link.from).min().unwrap_or(Instant::NEVER);
     }
@@ -69,14 +77,18 @@ mod tests {
         Kill { path, after: Duration::from_millis(ms) }
     }
 
+    fn sockets(paths: &[usize]) -> impl Iterator<Item = (LocalId, usize)> {
+        paths.iter().enumerate().map(|(number, &path)| (LocalId(number as u16), path))
+    }
+
     fn light(blackout: &Blackout) -> [bool; 4] {
         [0, 1, 2, 3].map(|socket| blackout.passes(LocalId(socket)))
     }
 
     #[test]
     fn all_sockets_of_a_killed_path_go_dark_at_its_time_and_no_others() {
-        let mut blackout = Blackout::new([0, 1, 0, 1]);
-        blackout.arm(&[kill(1, 300), kill(1, 200)], at(1000));
+        let mut blackout = Blackout::new();
+        blackout.arm(&[kill(1, 300), kill(1, 200)], sockets(&[0, 1, 0, 1]), at(1000));
         assert_eq!((blackout.on_time(at(1199)), light(&blackout)), (at(1200), [true; 4]));
         assert_eq!(blackout.on_time(at(1200)), Instant::NEVER, "the earliest of two cuts holds");
         assert_eq!(light(&blackout), [true, false, true, false]);
@@ -84,8 +96,8 @@ mod tests {
 
     #[test]
     fn paths_go_dark_one_after_the_other() {
-        let mut blackout = Blackout::new([0, 1, 2, 3]);
-        blackout.arm(&[kill(0, 20), kill(2, 10)], at(0));
+        let mut blackout = Blackout::new();
+        blackout.arm(&[kill(0, 20), kill(2, 10)], sockets(&[0, 1, 2, 3]), at(0));
         assert_eq!(blackout.on_time(at(15)), at(20));
         assert_eq!(light(&blackout), [true, true, false, true]);
         blackout.on_time(at(25));
@@ -94,7 +106,7 @@ mod tests {
 
     #[test]
     fn nothing_is_dark_before_the_measurement_or_for_unknown_sockets() {
-        let mut blackout = Blackout::new([0]);
+        let mut blackout = Blackout::new();
         assert_eq!(blackout.on_time(at(u64::MAX / 2_000_000)), Instant::NEVER);
         assert!(blackout.passes(LocalId(0)) && blackout.passes(LocalId(7)));
     }

@@ -1,10 +1,12 @@
 //! The client: what a worker does with its share of the connections, from the first packet to the last number.
 //!
-//! Owns the phases of a run: connect and open paths, load, measure, stop. Requests are `exchange`'s, paths are
-//! `tracks`', numbers are `measure`'s; the loop around it is the server's own worker.
+//! Owns the phases of a run: connect and open paths, load, measure, stop. Requests are `exchange`'s, paths are `tracks`',
+//! those that come and go with interfaces are `follow`'s, numbers are `measure`'s; the loop around it is the server's own
+//! worker.
 
 mod blackout;
 mod exchange;
+pub(crate) mod follow;
 mod gate;
 mod request;
 pub(crate) mod sockets;
@@ -19,12 +21,14 @@ use braid_quic::{
     ClientConfig, CloseReason, ConnectionGuard, ConnectionKey, Endpoint, Event, Instant, LocalId, RouteId,
 };
 use braid_server::worker::{Application, close_all};
+use braid_udp_uring::UdpSocket;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rustls_pki_types::ServerName;
 
 use self::blackout::Blackout;
 use self::exchange::{Exchange, Fault};
+use self::follow::Follow;
 pub(crate) use self::gate::Gate;
 pub(crate) use self::tracks::PathResult;
 use self::tracks::Tracks;
@@ -48,6 +52,8 @@ pub(crate) struct Task {
     pub(crate) warmup: Duration,
     pub(crate) duration: Duration,
     pub(crate) kills: Vec<Kill>,
+    /// The handshake races over the routes of all paths that begin or end elsewhere.
+    pub(crate) races: bool,
     pub(crate) gate: Gate,
 }
 
@@ -61,6 +67,8 @@ pub(crate) struct Client {
     begun: usize,
     connecting: usize,
     blackout: Blackout,
+    /// Opens and gives up the paths, where they follow the interfaces.
+    follow: Option<Follow>,
     measure: Measure,
     moved_bytes: u64,
     cpu: Cpu,
@@ -120,15 +128,13 @@ pub(crate) struct WorkerResult {
     /// By connection, then by path.
     pub(crate) paths: Vec<Vec<PathResult>>,
     pub(crate) cpu_s: Option<f64>,
+    /// A local address that could not be used, and why.
+    pub(crate) complaint: Option<String>,
 }
 
 impl Client {
-    /// A client that connects once over each entry of `routes`; `sockets` tells the path that each socket serves.
-    pub(crate) fn new(
-        task: Arc<Task>,
-        routes: Vec<Vec<RouteId>>,
-        sockets: impl IntoIterator<Item = usize>,
-    ) -> Self {
+    /// A client that connects once over each entry of `routes`, with a path over each route.
+    pub(crate) fn new(task: Arc<Task>, routes: Vec<Vec<RouteId>>) -> Self {
         let connection = |routes| Connection {
             key: None,
             stage: Stage::Connecting,
@@ -142,11 +148,17 @@ impl Client {
             by_key: HashMap::with_hasher(FixedState::default()),
             begun: 0,
             connecting: 0,
-            blackout: Blackout::new(sockets),
+            blackout: Blackout::new(),
+            follow: None,
             measure: Measure::new(),
             moved_bytes: 0,
             cpu: Cpu::default(),
         }
+    }
+
+    /// A client with so many connections, whose paths follow the interfaces.
+    pub(crate) fn following(task: Arc<Task>, follow: Follow, connections: usize) -> Self {
+        Self { follow: Some(follow), ..Self::new(task, vec![Vec::new(); connections]) }
     }
 
     /// The numbers, once the run is over.
@@ -156,6 +168,7 @@ impl Client {
             paths: paths.collect(),
             cpu_s: self.cpu.begin.zip(self.cpu.end).map(|(begin, end)| end - begin),
             measure: self.measure,
+            complaint: self.follow.and_then(Follow::complaint),
         }
     }
 
@@ -169,7 +182,8 @@ impl Client {
                 continue;
             };
             connection.tracks.open_missing(&mut guard);
-            if until <= now {
+            connection.settle_if_complete(&self.task.gate);
+            if connection.stage != Stage::Standing && until <= now {
                 self.task.gate.on_without_all_paths();
                 connection.settle(&self.task.gate);
             }
@@ -180,21 +194,54 @@ impl Client {
         while self.connecting < CONNECTING_MAX && self.begun < self.connections.len() {
             let index = self.begun;
             self.begun += 1;
-            let task = &self.task;
-            let connection = &mut self.connections[index];
-            let route = connection.tracks.first_route();
-            match endpoint.connect(task.config.clone(), task.server_name.clone(), route, now) {
+            match self.connect_one(index, endpoint, now) {
                 Ok(key) => {
-                    connection.key = Some(key);
+                    self.connections[index].key = Some(key);
                     self.by_key.insert(key, index);
                     self.connecting += 1;
                 }
-                Err(error) => {
-                    self.measure.on_failed(1, &error.to_string());
-                    connection.lose(&self.task.gate);
+                Err(why) => {
+                    self.measure.on_failed(1, &why);
+                    self.connections[index].lose(&self.task.gate);
                 }
             }
         }
+    }
+
+    fn connect_one(
+        &mut self,
+        index: usize,
+        endpoint: &mut Endpoint,
+        now: Instant,
+    ) -> Result<ConnectionKey, String> {
+        let routes = match &mut self.follow {
+            Some(follow) => {
+                follow.on_begun();
+                follow.handshake_routes(index)
+            }
+            None => self.connections[index].tracks.handshake_routes(),
+        };
+        let (first, rivals) = routes.ok_or("no interface can reach the target")?;
+        let rivals = if self.task.races { &rivals[..] } else { &[] };
+        let (config, name) = (self.task.config.clone(), self.task.server_name.clone());
+        endpoint.connect_over(config, name, (first, rivals), now).map_err(|error| error.to_string())
+    }
+
+    /// Lets those path managers act whose time it is. When to come back.
+    fn follow(&mut self, endpoint: &mut Endpoint, now: Instant) -> Option<Instant> {
+        let follow = self.follow.as_mut()?;
+        let look_at = follow.look(now);
+        if follow.act_at() <= now {
+            let mut next = Instant::NEVER;
+            for (index, connection) in self.connections.iter_mut().enumerate() {
+                if let Some(mut guard) = connection.key.and_then(|key| endpoint.connection(key, now)) {
+                    next = next.min(follow.act(index, &mut guard, now));
+                    connection.tracks.adopt(&guard);
+                }
+            }
+            follow.on_all_acted(next);
+        }
+        Some(look_at.min(follow.act_at()))
     }
 
     /// Lets every connection do the same, if it is still there.
@@ -257,7 +304,9 @@ impl Client {
                         self.end_gathering();
                         let window = Window::new(start, self.task.warmup, self.task.duration);
                         self.measure.open(window);
-                        self.blackout.arm(&self.task.kills, window.begin());
+                        let tracks = self.connections.iter().map(|connection| &connection.tracks);
+                        let sockets = tracks.flat_map(|tracks| tracks.sockets().zip(0..));
+                        self.blackout.arm(&self.task.kills, sockets, window.begin());
                         Phase::Ready { start, window }
                     }
                     None if now < next => return Some(next),
@@ -308,6 +357,9 @@ impl Client {
 impl Application for Client {
     fn on_event(&mut self, endpoint: &mut Endpoint, key: ConnectionKey, event: Event, now: Instant) {
         let Some(&index) = self.by_key.get(&key) else { return };
+        if let Some(follow) = &mut self.follow {
+            follow.on_event(index, &event, now);
+        }
         match &event {
             Event::Closed(reason) => {
                 if let Some(guard) = endpoint.connection(key, now) {
@@ -322,13 +374,14 @@ impl Application for Client {
             }
             _ => {}
         }
-        let is_loading = self.is_loading();
+        let (is_loading, is_over) = (self.is_loading(), matches!(self.phase, Phase::Over));
+        let follows = self.follow.is_some();
         let (connection, measure, task) = (&mut self.connections[index], &mut self.measure, &*self.task);
         let Some(mut guard) = endpoint.connection(key, now) else { return };
         match event {
             Event::Confirmed => {
                 self.connecting -= usize::from(connection.stage == Stage::Connecting);
-                connection.on_confirmed(&mut guard, &task.gate, now);
+                connection.on_confirmed(&mut guard, follows, &task.gate, now);
             }
             Event::PathValidated(path) => {
                 connection.tracks.on_validated(path);
@@ -338,6 +391,7 @@ impl Application for Client {
                 connection.tracks.on_abandoned(path, &guard);
                 connection.settle_if_complete(&task.gate);
             }
+            Event::PathClosed { stats } if !is_over => connection.tracks.on_closed(&stats),
             Event::Readable(stream) => {
                 self.moved_bytes += connection.exchange.on_readable(stream, &mut guard, now, measure);
             }
@@ -358,7 +412,13 @@ impl Application for Client {
         if moved_bytes > 0 {
             self.task.gate.on_moved(moved_bytes);
         }
-        self.step(endpoint, now)
+        let follow_at = self.follow(endpoint, now);
+        let step_at = self.step(endpoint, now)?;
+        Some(follow_at.map_or(step_at, |at| at.min(step_at)))
+    }
+
+    fn take_socket(&mut self) -> Option<UdpSocket> {
+        self.follow.as_mut()?.take_socket()
     }
 
     #[inline]
@@ -384,18 +444,21 @@ impl Connection {
     }
 
     /// The handshake is through; only now may further paths be opened.
-    fn on_confirmed(&mut self, guard: &mut ConnectionGuard<'_>, gate: &Gate, now: Instant) {
+    fn on_confirmed(&mut self, guard: &mut ConnectionGuard<'_>, follows: bool, gate: &Gate, now: Instant) {
         if self.stage != Stage::Connecting {
             return;
         }
         self.stage = Stage::Opening { until: now + PATHS_PATIENCE };
-        if self.tracks.len() > 1 && !guard.multipath() {
+        if (follows || self.tracks.len() > 1) && !guard.multipath() {
             gate.on_without_multipath();
             self.settle(gate);
             return;
         }
-        self.tracks.open_missing(guard);
-        self.settle_if_complete(gate);
+        if !follows {
+            self.tracks.on_confirmed(guard);
+            self.tracks.open_missing(guard);
+            self.settle_if_complete(gate);
+        }
     }
 
     fn settle_if_complete(&mut self, gate: &Gate) {

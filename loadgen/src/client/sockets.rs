@@ -13,8 +13,6 @@ use crate::plan::Ends;
 pub(crate) struct Wiring {
     /// In the order of their numbers.
     pub(crate) sockets: Vec<UdpSocket>,
-    /// The path that each socket serves.
-    pub(crate) paths: Vec<usize>,
     /// By connection, then by path.
     pub(crate) routes: Vec<Vec<RouteId>>,
 }
@@ -22,34 +20,29 @@ pub(crate) struct Wiring {
 impl Wiring {
     /// Binds what `connections` connections over paths with these ends need.
     pub(crate) fn bind(ends: &[Ends], connections: usize, owner: Sockets) -> Result<Self, String> {
-        let mut wiring = Self { sockets: Vec::new(), paths: Vec::new(), routes: Vec::new() };
+        let mut wiring = Self { sockets: Vec::new(), routes: Vec::new() };
         for _ in 0..connections {
             let routes = match (owner, wiring.routes.first()) {
                 (Sockets::Shared, Some(first)) => first.clone(),
-                _ => ends
-                    .iter()
-                    .enumerate()
-                    .map(|(path, ends)| wiring.add(path, ends))
-                    .collect::<Result<_, _>>()?,
+                _ => ends.iter().map(|ends| wiring.add(ends)).collect::<Result<_, _>>()?,
             };
             wiring.routes.push(routes);
         }
         Ok(wiring)
     }
 
-    /// What the operator should know about the sockets, though they work.
-    pub(crate) fn warning(&self) -> Option<String> {
-        self.sockets.iter().find_map(|socket| socket.buffers().warning())
-    }
-
-    fn add(&mut self, path: usize, ends: &Ends) -> Result<RouteId, String> {
+    fn add(&mut self, ends: &Ends) -> Result<RouteId, String> {
         let socket = UdpSocket::bind(&SocketConfig::new(ends.local)).map_err(|error| error.to_string())?;
         let local = socket.local_addr();
         let number = u16::try_from(self.sockets.len()).map_err(|_| "a worker cannot have so many sockets")?;
         self.sockets.push(socket);
-        self.paths.push(path);
         Ok(RouteId::new(LocalId(number), local, ends.remote))
     }
+}
+
+/// What the operator should know about these sockets, though they work.
+pub(crate) fn warning(sockets: &[UdpSocket]) -> Option<String> {
+    sockets.iter().find_map(|socket| socket.buffers().warning())
 }
 
 /// How many of `connections` each of `workers` gets: as even as can be.
@@ -71,7 +64,7 @@ mod tests {
     #[test]
     fn every_path_of_every_connection_has_a_socket_of_its_own() {
         let wiring = Wiring::bind(&ends(3), 2, Sockets::PerPath).unwrap();
-        assert_eq!((wiring.sockets.len(), wiring.paths), (6, vec![0, 1, 2, 0, 1, 2]));
+        assert_eq!((wiring.sockets.len(), wiring.routes.len()), (6, 2));
         let routes: Vec<_> = wiring.routes.iter().flatten().collect();
         for (number, (route, socket)) in routes.iter().zip(&wiring.sockets).enumerate() {
             assert_eq!(usize::from(route.local_id().0), number);
@@ -83,7 +76,7 @@ mod tests {
     #[test]
     fn shared_sockets_are_one_for_each_path() {
         let wiring = Wiring::bind(&ends(2), 5, Sockets::Shared).unwrap();
-        assert_eq!((wiring.sockets.len(), wiring.paths, wiring.routes.len()), (2, vec![0, 1], 5));
+        assert_eq!((wiring.sockets.len(), wiring.routes.len()), (2, 5));
         assert!(wiring.routes.iter().all(|routes| *routes == wiring.routes[0]));
     }
 

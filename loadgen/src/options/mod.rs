@@ -14,11 +14,13 @@ use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::plan::{Host, Json, Kill, Plan, Shape, Trust};
+use crate::plan::{Following, Host, Json, Kill, Plan, Shape, Trust};
 use crate::units;
 
 /// More paths than this help nobody, and every one of them has a socket per connection.
 pub(crate) const PATHS_MAX: usize = 64;
+/// Paths that a connection has at most where they follow the interfaces, unless `--paths` says otherwise.
+const PATHS_FOLLOWED: usize = 8;
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 1 << 20;
 /// Sockets that a worker has at most; by default it has one per connection and path.
@@ -87,6 +89,16 @@ struct RunArgs {
     /// Server address of each path, or one for all; the port is the target's unless given.
     #[arg(long, value_name = "HOST,HOST", value_delimiter = ',')]
     remote: Vec<String>,
+    /// Open a path over every interface of this machine, while it is there; --paths says how many at most (8). --remote
+    /// names all addresses of the TARGET.
+    #[arg(long, conflicts_with_all = ["local", "kill_path", "sockets"])]
+    follow_interfaces: bool,
+    /// An interface that costs money, `wwan0` or `wwan*`: it gets a path when no other works; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "follow_interfaces")]
+    metered: Vec<String>,
+    /// An interface whose path carries data when no other can; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "follow_interfaces")]
+    backup: Vec<String>,
     /// Connections at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     connections: usize,
@@ -221,7 +233,8 @@ impl RunArgs {
     fn check(self, cores: usize) -> Result<Plan, String> {
         let target = self.target.as_deref().map(|text| Host::parse(text, None)).transpose()?;
         let trust = self.trust(target.is_some())?;
-        let paths = self.path_count()?;
+        self.check_following(target.is_some())?;
+        let paths = if self.follow_interfaces { self.paths_followed()? } else { self.path_count()? };
         let remotes = self.remotes(target.as_ref())?;
         for (name, value, most) in [
             ("--connections", self.connections, CONNECTIONS_MAX),
@@ -236,7 +249,8 @@ impl RunArgs {
         }
         let workers = self.workers.unwrap_or_else(|| default_workers(cores, target.is_none()));
         let workers = workers.min(self.connections);
-        if self.connections.div_ceil(workers) * paths > SOCKETS_MAX && self.sockets == Sockets::PerPath {
+        let own_sockets = self.sockets == Sockets::PerPath && !self.follow_interfaces;
+        if own_sockets && self.connections.div_ceil(workers) * paths > SOCKETS_MAX {
             return Err(format!(
                 "a worker has at most {SOCKETS_MAX} sockets: take --sockets shared or more --workers"
             ));
@@ -255,6 +269,9 @@ impl RunArgs {
             paths,
             locals: self.local,
             remotes,
+            following: self
+                .follow_interfaces
+                .then_some(Following { metered: self.metered, backup: self.backup }),
             connections: self.connections,
             streams: self.streams,
             shape: Shape { download_bytes: self.download.unwrap_or(download), upload_bytes: self.upload },
@@ -295,6 +312,22 @@ impl RunArgs {
             (true, None, true) => Ok(Trust::Any),
             (true, None, false) => Err("say how to trust the target: --ca FILE or --insecure".into()),
         }
+    }
+
+    fn check_following(&self, has_target: bool) -> Result<(), String> {
+        if self.follow_interfaces && !has_target {
+            return Err("--follow-interfaces needs a TARGET: no interface leads to the server inside".into());
+        }
+        match self.metered.iter().find(|name| self.backup.contains(name)) {
+            Some(name) => Err(format!("`{name}` cannot be --metered and --backup")),
+            None => Ok(()),
+        }
+    }
+
+    fn paths_followed(&self) -> Result<usize, String> {
+        let paths = self.paths.unwrap_or(PATHS_FOLLOWED);
+        check_count("--paths", paths, PATHS_MAX)?;
+        Ok(paths)
     }
 
     /// `--paths`, or as many as the lists name; a list names one address for all paths or one for each.

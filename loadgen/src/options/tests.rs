@@ -188,3 +188,29 @@ fn the_ceiling_has_options_of_its_own() {
     assert_eq!((ceiling.duration, ceiling.datagram_bytes), (Duration::from_millis(100), 1452));
     assert_eq!(ceiling.json, Some(Json::Stdout));
 }
+
+#[test]
+fn paths_that_follow_the_interfaces_have_a_limit_and_interfaces_with_a_use_of_their_own() {
+    let follows = |words: &str| plan(&format!("10.0.0.2:4 --insecure --follow-interfaces {words}"));
+    let plan = follows("--metered wwan* --backup wlan0 --backup usb0 --remote 10.0.0.2,10.0.1.2:5");
+    let following = plan.following.unwrap();
+    assert_eq!((following.metered, following.backup.len()), (vec!["wwan*".to_owned()], 2));
+    assert_eq!((plan.paths, plan.remotes.len()), (8, 2));
+    assert_eq!(follows("--paths 3").paths, 3);
+    assert_eq!(follows("--connections 10000 --paths 64").connections, 10_000, "sockets are shared");
+}
+
+#[test]
+fn following_the_interfaces_needs_a_target_and_no_fixed_paths() {
+    assert!(sentence("--follow-interfaces").contains("needs a TARGET"));
+    let refused = |words: &str| sentence(&format!("10.0.0.2:4 --insecure {words}"));
+    for (option, value) in [("--local", "10.0.0.1"), ("--kill-path", "0@1s"), ("--sockets", "shared")] {
+        let sentence = refused(&format!("--follow-interfaces {option} {value}"));
+        assert!(sentence.contains("--follow-interfaces") && sentence.contains(option), "{sentence}");
+    }
+    assert!(refused("--follow-interfaces --paths 65").contains("--paths"));
+    assert!(refused("--metered wwan0").contains("--follow-interfaces"));
+    assert!(refused("--backup wwan0").contains("--follow-interfaces"));
+    let both = refused("--follow-interfaces --metered wwan0 --backup usb0 --backup wwan0");
+    assert!(both.contains("`wwan0`"), "{both}");
+}

@@ -70,9 +70,13 @@ impl Findings<'_> {
     }
 
     fn sum(&self, index: usize) -> Sum {
-        let mut sum = Sum { route: None, client: Side::default(), server: None, state: State::Open };
-        for path in self.connections.iter().filter_map(|paths| paths.get(index)) {
-            sum.route.get_or_insert(path.route);
+        let paths = || self.connections.iter().filter_map(|paths| paths.get(index));
+        let way = |path: &PathResult| (path.route.local().ip(), path.route.remote());
+        // Where connections took different ways, no address speaks for all.
+        let one = paths().next().filter(|first| paths().all(|path| way(path) == way(first)));
+        let route = one.map(|path| path.route);
+        let mut sum = Sum { route, client: Side::default(), server: None, state: State::Open };
+        for path in paths() {
             sum.client = sum.client.plus(&path.side);
             sum.state = sum.state.max(path.state);
         }
@@ -223,6 +227,17 @@ mod tests {
         assert_eq!((report_told.goodput_bps, report_told.paths[1].share), (32_000, 0.75));
         let report_guessed = report(UPLOAD, &connections, None);
         assert_eq!((report_guessed.goodput_bps, report_guessed.paths[1].share), (32_000, 0.25));
+    }
+
+    #[test]
+    fn a_path_that_is_not_the_same_way_for_all_connections_has_no_addresses() {
+        let connections = [
+            vec![path(0, 0, 0, State::Open), path(1, 0, 0, State::Open)],
+            vec![path(0, 0, 0, State::Open), path(2, 0, 0, State::Open)],
+        ];
+        let report = report(DOWNLOAD, &connections, None);
+        assert_eq!(report.paths[0].local.as_deref(), Some("127.0.0.1:1000"));
+        assert_eq!((&report.paths[1].local, &report.paths[1].remote), (&None, &None));
     }
 
     #[test]
