@@ -7,8 +7,7 @@ use std::process::ExitCode;
 
 use interop_perf::options::ClientOptions;
 use interop_perf::report::PathReport;
-use interop_perf::{Failure, protocol, tls};
-use iroh_peer::Client;
+use interop_perf::{Failure, protocol};
 use iroh_quinn::{Connection, PathId};
 use tokio::time::timeout;
 
@@ -24,8 +23,8 @@ async fn run(options: ClientOptions) -> Result<(), Failure> {
 }
 
 async fn fetch(options: &ClientOptions) -> Result<(), Failure> {
-    let endpoint = iroh_peer::client((Ipv4Addr::LOCALHOST, 0).into())?;
-    let client = Client(endpoint.connect(options.target, tls::SERVER_NAME)?.await?);
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let (endpoint, client) = iroh_peer::connect(local, options.target, iroh_peer::transport()?).await?;
     let mut report = protocol::ask(&client, options).await?;
     report.multipath = client.0.is_multipath_enabled();
     report.paths = path(&client.0).into_iter().collect();

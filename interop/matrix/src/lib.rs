@@ -24,6 +24,9 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// A client has its own limit; this is for one that forgets it.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
 
+/// What every run of our loadgen is told.
+const LOADGEN: [&str; 3] = ["--insecure", "--json", "-"];
+
 /// Who made the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stack {
@@ -170,8 +173,30 @@ impl Server {
     #[must_use]
     pub fn loadgen(&mut self, options: &[&str]) -> LoadgenRun {
         let target = self.address.to_string();
-        let fixed = [&target, "--insecure", "--json", "-"];
-        let (stdout, notes) = self.outcome(Process::start(Program::BraidLoadgen.path(), &fixed, &[options]));
+        let client = Process::start(Program::BraidLoadgen.path(), &[&target], &[&LOADGEN, options]);
+        self.loaded(client)
+    }
+
+    /// Runs our loadgen with one path over each link of a relay, and moves the relay by `meddle` meanwhile.
+    #[track_caller]
+    #[must_use]
+    pub fn loadgen_while(
+        &mut self,
+        relay: &mut Relay,
+        options: &[&str],
+        meddle: impl FnOnce(&mut Relay),
+    ) -> LoadgenRun {
+        let links: Vec<String> = relay.links().iter().map(ToString::to_string).collect();
+        let words = [&links[0], "--remote", &links.join(","), "--paths", &links.len().to_string()];
+        let client = Process::start(Program::BraidLoadgen.path(), &words, &[&LOADGEN, options]);
+        meddle(relay);
+        self.loaded(client)
+    }
+
+    /// What a loadgen has to say at its end.
+    #[track_caller]
+    fn loaded(&mut self, client: Process) -> LoadgenRun {
+        let (stdout, notes) = self.outcome(client);
         match serde_json::from_str(&stdout) {
             Ok(report) => LoadgenRun { report, notes },
             Err(error) => panic!("loadgen reports `{stdout}`: {error}"),

@@ -18,6 +18,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Relay {
     process: Process,
     links: Vec<SocketAddr>,
+    /// How often it was asked for its numbers.
+    questions: usize,
 }
 
 /// What a relay did.
@@ -65,6 +67,13 @@ pub struct Dropped {
     pub queue: u64,
 }
 
+impl RelayPath {
+    /// Bytes that arrived, both ways together.
+    pub fn carried_bytes(&self) -> u64 {
+        self.up.sent.bytes + self.down.sent.bytes
+    }
+}
+
 impl Relay {
     /// Starts a relay to `server` with a link for each of these settings, as `rate=40M delay=5ms`.
     #[track_caller]
@@ -82,7 +91,7 @@ impl Relay {
             line.and_then(|text| text.parse().ok())
         });
         let Some(links) = listens.collect() else { panic!("the relay does not listen: {}", process.end()) };
-        Self { process, links }
+        Self { process, links, questions: 0 }
     }
 
     /// Where clients find the server on each link.
@@ -98,19 +107,25 @@ impl Relay {
         assert!(done.is_some(), "the relay did not {line}: {}", self.process.end());
     }
 
-    /// Waits until a link has carried so many bytes to the client.
+    /// Waits until a link has carried so many bytes, both ways together.
     #[track_caller]
     pub fn wait_for(&mut self, link: usize, bytes: u64) {
-        for question in 1.. {
-            self.process.say("stats");
-            let line = self.process.line_number(question, "{", LIMIT);
-            let report = line.and_then(|line| serde_json::from_str::<RelayReport>(&format!("{{{line}")).ok());
-            let Some(report) = report else { panic!("the relay says no numbers: {}", self.process.end()) };
-            if report.paths[link].down.sent.bytes >= bytes {
+        for _ in 0..10_000 {
+            if self.report().paths[link].carried_bytes() >= bytes {
                 return;
             }
-            assert!(question < 10_000, "link {link} never carried {bytes} bytes: {report:?}");
         }
+        panic!("link {link} never carried {bytes} bytes: {:?}", self.report());
+    }
+
+    /// What it did until now.
+    #[track_caller]
+    pub fn report(&mut self) -> RelayReport {
+        self.questions += 1;
+        self.process.say("stats");
+        let line = self.process.line_number(self.questions, "{", LIMIT);
+        let report = line.and_then(|line| serde_json::from_str(&format!("{{{line}")).ok());
+        report.unwrap_or_else(|| panic!("the relay says no numbers: {}", self.process.end()))
     }
 
     /// Ends the relay; returns its numbers.

@@ -242,3 +242,33 @@ fn without_the_transport_parameter_there_is_one_path_and_no_error() {
         }
     }
 }
+
+/// noq acknowledges what comes on all paths on one of them, so what is cut may be the way of all acknowledgements.
+#[track_caller]
+fn an_upload_to_noq_goes_on_over_the_other_link(cut: usize) {
+    let mut process = Noq.serve(&SEVERAL_PATHS);
+    let mut relay = Relay::towards(process.address(), &TWO);
+    let mut until_then = 0;
+    let run = process.loadgen_while(&mut relay, &["--upload", "1000000", "--duration", "8s"], |relay| {
+        relay.wait_for(cut, 3_000_000);
+        relay.command(&format!("cut {cut}"));
+        until_then = relay.report().paths[1 - cut].carried_bytes();
+    });
+    let relay = relay.finish();
+    run.report.show(&format!("upload to noq, link {cut} cut"));
+    assert_eq!(run.report.requests.failed, 0, "{run:?}");
+    assert!(run.report.longest_stall_us < 3_000_000, "{run:?}");
+    // It takes a second of eight to cut and one or two to notice; five megabytes a second fit through the other link.
+    assert!(relay.paths[1 - cut].carried_bytes() > until_then + 10_000_000, "{until_then}, {relay:?}");
+    assert_eq!(run.report.open_paths(), 1, "{run:?}");
+}
+
+#[test]
+fn an_upload_to_noq_survives_the_path_on_which_it_acknowledges() {
+    an_upload_to_noq_goes_on_over_the_other_link(0);
+}
+
+#[test]
+fn an_upload_to_noq_survives_the_path_on_which_it_does_not_acknowledge() {
+    an_upload_to_noq_goes_on_over_the_other_link(1);
+}

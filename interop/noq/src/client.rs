@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use interop_perf::options::ClientOptions;
 use interop_perf::report::Report;
 use interop_perf::script::{self, Log};
-use interop_perf::{Failure, protocol, tls};
+use interop_perf::{Failure, protocol};
 use noq::{Connection, FourTuple, Path, PathError, PathId, PathStatus};
 use noq_peer::{Client, ScriptedPaths, path_report};
 use tokio::time::{sleep, timeout};
@@ -30,8 +30,8 @@ async fn run(options: ClientOptions) -> Result<(), Failure> {
 async fn fetch(options: &ClientOptions) -> Result<(), Failure> {
     // One path needs one address; several leave from a socket that has them all.
     let local = if options.paths > 1 { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-    let endpoint = noq_peer::client((local, 0).into(), options.paths)?;
-    let client = Client(endpoint.connect(options.target, tls::SERVER_NAME)?.await?);
+    let transport = noq_peer::transport(options.paths)?;
+    let (endpoint, client) = noq_peer::connect((local, 0).into(), options.target, transport).await?;
     let mut report = if options.script.is_empty() {
         ask(&client, options).await?
     } else {

@@ -1,15 +1,15 @@
 //! `noq-perf-server`: serves the perf protocol until it is killed.
 //!
-//! Owns the loops over connections and streams. What ends badly is said on standard error, for the matrix to show.
+//! Owns the loop over connections and the script of the first. What ends badly is said on standard error, for the matrix to show.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
+use interop_perf::Failure;
 use interop_perf::options::ServerOptions;
 use interop_perf::script::{self, Log, Step};
-use interop_perf::{Failure, protocol, with_causes};
-use noq::{Connection, ConnectionError, Incoming};
-use noq_peer::{In, Out, ScriptedPaths};
+use noq::{Connection, Incoming};
+use noq_peer::ScriptedPaths;
 use tokio::time::sleep;
 
 const NAME: &str = "noq-perf-server";
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(options: ServerOptions) -> Result<(), Failure> {
-    let endpoint = noq_peer::server(options.listen, options.paths)?;
+    let endpoint = noq_peer::server(options.listen, noq_peer::transport(options.paths)?)?;
     println!("listening on {}", endpoint.local_addr()?);
     let mut script = options.script;
     while let Some(incoming) = endpoint.accept().await {
@@ -32,27 +32,16 @@ async fn serve(options: ServerOptions) -> Result<(), Failure> {
 
 async fn connection(incoming: Incoming, script: Vec<Step>) {
     let remote = incoming.remote_address();
-    match streams(incoming, script).await {
-        ConnectionError::ApplicationClosed(close) if close.error_code == 0u32.into() => {}
-        error => eprintln!("{NAME}: the connection from {remote} ended: {}", with_causes(&error)),
-    }
-}
-
-async fn streams(incoming: Incoming, script: Vec<Step>) -> ConnectionError {
-    let connection = match incoming.await {
-        Ok(connection) => connection,
-        Err(error) => return error,
-    };
-    let log = follow(&connection, script);
-    loop {
-        match connection.accept_bi().await {
-            Ok((send, receive)) => drop(tokio::spawn(stream(Out(send), In(receive)))),
-            Err(error) => {
-                log.on_event(format!("path acks {}", connection.stats().frame_rx.path_acks));
-                return error;
-            }
+    let end = match incoming.await {
+        Ok(connection) => {
+            let log = follow(&connection, script);
+            let end = noq_peer::streams(NAME, &connection).await;
+            log.on_event(format!("path acks {}", connection.stats().frame_rx.path_acks));
+            end
         }
-    }
+        Err(error) => error,
+    };
+    noq_peer::tell_end(NAME, remote, &end);
 }
 
 /// Tells what happens to the connection's paths, and does what the script says.
@@ -76,10 +65,4 @@ fn follow(connection: &Connection, script: Vec<Step>) -> Log {
         }
     });
     log
-}
-
-async fn stream(send: Out, receive: In) {
-    if let Err(failure) = protocol::answer(send, receive).await {
-        eprintln!("{NAME}: a stream ended: {}", with_causes(failure.as_ref()));
-    }
 }

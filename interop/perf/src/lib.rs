@@ -27,6 +27,8 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// The same for a whole connection.
 pub const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// What a peer's application reads of a stream at once.
+pub const READ_BYTES: usize = 1 << 20;
 /// A peer that says nothing for this long is gone.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 

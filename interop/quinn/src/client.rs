@@ -7,9 +7,8 @@ use std::process::ExitCode;
 
 use interop_perf::options::ClientOptions;
 use interop_perf::report::PathReport;
-use interop_perf::{Failure, protocol, tls};
+use interop_perf::{Failure, protocol};
 use quinn::Connection;
-use quinn_peer::Client;
 use tokio::time::timeout;
 
 fn main() -> ExitCode {
@@ -24,8 +23,8 @@ async fn run(options: ClientOptions) -> Result<(), Failure> {
 }
 
 async fn fetch(options: &ClientOptions) -> Result<(), Failure> {
-    let endpoint = quinn_peer::client((Ipv4Addr::LOCALHOST, 0).into())?;
-    let client = Client(endpoint.connect(options.target, tls::SERVER_NAME)?.await?);
+    let local = (Ipv4Addr::LOCALHOST, 0).into();
+    let (endpoint, client) = quinn_peer::connect(local, options.target, quinn_peer::tuned()?).await?;
     let mut report = protocol::ask(&client, options).await?;
     report.paths = vec![path(&client.0)];
     client.0.close(0u32.into(), b"done");

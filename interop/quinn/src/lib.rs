@@ -1,85 +1,15 @@
-//! quinn as a peer: its settings, its streams and its endpoint, for the server and the client.
+//! quinn as a peer. It has no multipath.
 //!
-//! Tuned as its users would for bulk transfer: large windows and socket buffers; GSO, path MTU discovery and CUBIC are
-//! its defaults. It has no multipath.
+//! What it shares with its forks is in `family`; here is what is its own.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+mod family;
 
 use bytes::Bytes;
-use interop_perf::protocol::{Opening, Receiving, Sending};
-use interop_perf::{CONNECTION_WINDOW_BYTES, Failure, IDLE_TIMEOUT, STREAM_WINDOW_BYTES, socket, tls};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig};
+use interop_perf::{Failure, READ_BYTES};
+use quinn as stack;
 
-/// What is read at once.
-const READ_BYTES: usize = 1 << 20;
+pub use crate::family::*;
 
-/// The sending half of a stream.
-#[derive(Debug)]
-pub struct Out(pub SendStream);
-
-/// The receiving half of a stream.
-#[derive(Debug)]
-pub struct In(pub RecvStream);
-
-/// A client's connection.
-#[derive(Debug)]
-pub struct Client(pub Connection);
-
-/// An endpoint that accepts connections.
-pub fn server(listen: SocketAddr) -> Result<Endpoint, Failure> {
-    let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls::server()?)?));
-    config.transport_config(transport()?);
-    endpoint(listen, Some(config))
-}
-
-/// An endpoint that makes connections.
-pub fn client(local: SocketAddr) -> Result<Endpoint, Failure> {
-    let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls::client()?)?));
-    config.transport_config(transport()?);
-    let mut endpoint = endpoint(local, None)?;
-    endpoint.set_default_client_config(config);
-    Ok(endpoint)
-}
-
-fn endpoint(local: SocketAddr, server: Option<quinn::ServerConfig>) -> Result<Endpoint, Failure> {
-    let socket = socket(local)?;
-    Ok(Endpoint::new(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))?)
-}
-
-fn transport() -> Result<Arc<TransportConfig>, Failure> {
-    let mut config = TransportConfig::default();
-    config
-        .stream_receive_window(STREAM_WINDOW_BYTES.into())
-        .receive_window(CONNECTION_WINDOW_BYTES.into())
-        .send_window(CONNECTION_WINDOW_BYTES.into())
-        .max_idle_timeout(Some(IDLE_TIMEOUT.try_into()?));
-    Ok(Arc::new(config))
-}
-
-impl Sending for Out {
-    async fn write(&mut self, bytes: Bytes) -> Result<(), Failure> {
-        Ok(self.0.write_chunk(bytes).await?)
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        Ok(self.0.finish()?)
-    }
-}
-
-impl Receiving for In {
-    async fn read(&mut self) -> Result<Option<Bytes>, Failure> {
-        Ok(self.0.read_chunk(READ_BYTES, true).await?.map(|chunk| chunk.bytes))
-    }
-}
-
-impl Opening for Client {
-    type Send = Out;
-    type Receive = In;
-
-    async fn open(&self) -> Result<(Out, In), Failure> {
-        let (send, receive) = self.0.open_bi().await?;
-        Ok((Out(send), In(receive)))
-    }
+async fn read(stream: &mut stack::RecvStream) -> Result<Option<Bytes>, Failure> {
+    Ok(stream.read_chunk(READ_BYTES, true).await?.map(|chunk| chunk.bytes))
 }

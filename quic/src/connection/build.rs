@@ -241,8 +241,10 @@ impl Connection {
         let sent = if self.handshake.is_some() && !self.confirmed {
             self.build_long_close(turn, &farewell.veiled(), buffer)
         } else {
-            let running = |path: &&Path| path.running().is_some();
-            let id = self.frames_path().or_else(|| self.paths.iter().find(running).map(Path::id))?;
+            // One that is not proven yet is better than one that was given up.
+            let running = self.paths.iter().filter(|path| path.running().is_some());
+            let other = || running.min_by_key(|path| path.stage().is_abandoned()).map(Path::id);
+            let id = self.frames_path().or_else(other)?;
             self.build_single(turn, id, Load::Close, 0, buffer)
         };
         if sent.is_some() {

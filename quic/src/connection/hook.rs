@@ -90,6 +90,17 @@ pub(crate) struct Hook {
 thread_local! {
     static TAMPER: RefCell<Option<Tamper>> = const { RefCell::new(None) };
     static BRIEF: Cell<bool> = const { Cell::new(false) };
+    static NAMELESS: Cell<Option<Role>> = const { Cell::new(None) };
+}
+
+/// From now on the long headers of this role have no source, as if its connection ID were empty.
+pub(crate) fn leave_out_source(of: Role) {
+    NAMELESS.set(Some(of));
+}
+
+/// The source in a long header.
+pub(super) fn source(role: Role, scid: Cid) -> Cid {
+    if NAMELESS.get() == Some(role) { Cid::EMPTY } else { scid }
 }
 
 /// From now on no record of this thread has the frames of its packets: they would stay in memory.

@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::id::{Direction, PathId, Role, StreamId};
 use crate::schedule::SchedulerKind;
 use crate::stats::PathStats;
+use crate::stream::{DatagramOptions, SendDatagramError};
 use crate::wire::frame::Frame;
 
 /// A wire that carries datagrams of at most `most` bytes.
@@ -129,12 +130,49 @@ fn each_path_has_its_own_size() {
         assert!(end.saw(&Event::PathMtu { path: PathId(1), bytes: 1232 }));
     }
     // MP-294: what the large path loses is framed anew for the small one.
+    duet.client.forget();
     let stream = send(&mut duet, 300_000);
     duet.run_for(ms(15));
     duet.cut(0, true);
     arrive(&mut duet, stream, 300_000);
-    assert!(duet.client.sent.iter().all(|it| it.line != Some(1) || it.bytes.len() <= 1452));
+    let on = |line| duet.client.sent.iter().filter(move |it| it.line == Some(line)).map(|it| it.bytes.len());
+    assert_eq!((on(0).max(), on(1).max()), (Some(1452), Some(1232)));
     assert_even_trains(&duet.client);
+}
+
+/// P-50
+#[test]
+fn what_datagrams_may_have_is_what_every_path_carries_and_the_least_there_is_when_all_paths_are_gone() {
+    let taking = |config: &mut TransportConfig| config.datagram_receive_max = u16::MAX;
+    let mut duet = Duet::new_set(|client, server| {
+        taking(client);
+        taking(server);
+    });
+    duet.filter(|it| if it.line == Some(1) && it.bytes.len() > 1300 { Verdict::Drop } else { Verdict::Pass });
+    duet.settle();
+    let large = duet.client.connection().datagram_max().unwrap();
+    duet.open(1);
+    duet.run_for(ms(10_000));
+    let small = duet.client.connection().datagram_max().unwrap();
+    assert_eq!(large - small, 1452 - 1232, "the smaller path's");
+    duet.open(2);
+    duet.run_for(ms(2));
+    duet.cut(2, true);
+    duet.server.says(0, &[Frame::PathAbandon { path: 0, code: 0 }]);
+    duet.run_for(ms(15));
+    assert_eq!(duet.client.connection().datagram_max(), Some(small));
+    duet.server.says(1, &[Frame::PathAbandon { path: 1, code: 0 }]);
+    duet.run_for(ms(15));
+    let least = duet.client.connection().datagram_max().unwrap();
+    assert_eq!(least, 1200 - (1 + 20 + 4) - 16 - 1, "with the longest connection ID");
+    let mut send = |bytes: usize| {
+        duet.client.connection().send_datagram(Bytes::from(vec![1; bytes]), DatagramOptions::default())
+    };
+    assert_eq!(send(least + 1), Err(SendDatagramError::TooLarge { max: least }));
+    assert!(send(least).is_ok());
+    duet.cut(2, false);
+    duet.settle();
+    assert_eq!(duet.server.connection().recv_datagram().map(|bytes| bytes.len()), Some(least));
 }
 
 #[test]

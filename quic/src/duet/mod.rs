@@ -50,7 +50,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use crate::connection::hook::{Packet, Say, keep_no_frames, tamper_with_parameters};
+pub(crate) use crate::connection::hook::{
+    Packet, Say, keep_no_frames, leave_out_source, tamper_with_parameters,
+};
 pub(crate) use end::{End, encoded};
 pub(crate) use wire::{Datagram, Line, Verdict};
 

@@ -256,3 +256,57 @@ fn the_example_of_the_draft_takes_three_packets() {
         |frame: &Frame<'static>| matches!(frame, Frame::Ack(ack) if ack.path == 1 && ack.largest == number);
     assert!(last.frames.iter().any(acks), "{last:?}");
 }
+
+/// P-71
+#[test]
+fn when_an_interface_of_the_server_goes_the_other_path_has_the_data_at_once() {
+    for gone in [0, 1] {
+        let mut duet = Duet::confirmed_set(|_, server| {
+            server.scheduler = crate::schedule::SchedulerKind::RoundRobin;
+        });
+        let line = duet.line(1);
+        (line.server, line.server_local) = ("10.9.1.1:443".parse().unwrap(), crate::LocalId(1));
+        duet.open(1);
+        duet.settle();
+        let stream = duet.server.connection().open_stream(Direction::Unidirectional).unwrap();
+        duet.server.connection().write(stream, [Bytes::from(vec![1; 100_000])]).unwrap();
+        duet.run_for(ms(15));
+        duet.cut(gone, true);
+        let (local, now) = (crate::LocalId(gone), duet.now);
+        duet.server.endpoint.local_gone(local, now);
+        let (path, code) = (PathId(gone.into()), PathErrorCode::PATH_UNSTABLE_OR_POOR);
+        duet.run_for(ms(30));
+        assert!(duet.server.saw(&Event::PathAbandoned { path, code, by_peer: false }));
+        assert!(duet.client.saw(&Event::PathAbandoned { path, code, by_peer: true }));
+        let mut got = 0;
+        duet.run_until("all of it", |duet| {
+            got += duet.client.read(stream).len();
+            got == 100_000
+        });
+        assert!(duet.now.since(now) < ms(100), "{:?}", duet.now.since(now));
+        duet.assert_alive();
+    }
+}
+
+/// P-71
+#[test]
+fn a_server_whose_only_interface_goes_waits_for_it() {
+    let mut duet = Duet::confirmed();
+    let stream = duet.server.connection().open_stream(Direction::Unidirectional).unwrap();
+    duet.server.connection().write(stream, [Bytes::from(vec![1; 100_000])]).unwrap();
+    duet.run_for(ms(15));
+    duet.cut(0, true);
+    let gone = duet.now;
+    duet.server.endpoint.local_gone(crate::LocalId(0), gone);
+    duet.run_for(ms(4000));
+    assert!(!duet.server.said(is_abandon(0)));
+    duet.cut(0, false);
+    let back = duet.now;
+    let mut got = 0;
+    duet.run_until("all of it", |duet| {
+        got += duet.client.read(stream).len();
+        got == 100_000
+    });
+    assert!(duet.now.since(back) < ms(3000), "{:?}", duet.now.since(back));
+    duet.assert_alive();
+}

@@ -149,14 +149,46 @@ fn closing_and_draining_last_three_times_the_longest_probe_timeout() {
     assert!(when(&mut duet, Role::Server, &Event::Gone).since(told) >= at_server * 3);
 }
 
+/// P-26, P-27
+#[test]
+fn a_close_leaves_on_an_unproven_path_if_all_others_are_abandoned() {
+    for by in [Role::Client, Role::Server] {
+        let mut duet = Duet::confirmed();
+        duet.drop_all(by.peer(), |frame| matches!(frame, Frame::PathResponse(_)));
+        duet.open(1);
+        duet.run_for(ms(25));
+        duet.end(by.peer()).says(0, &[Frame::PathAbandon { path: 0, code: 0 }]);
+        duet.run_for(ms(25));
+        assert!(duet.end(by).path(0).unwrap().stage().is_abandoned());
+        assert!(!duet.end(by).path(1).unwrap().stage().is_usable());
+        duet.end(by).connection().close(5, b"");
+        duet.run_for(ms(15));
+        let told = duet.end(by.peer());
+        let carriers: Vec<PathId> = told.heard_in(is_close).iter().map(|packet| packet.path).collect();
+        assert_eq!(carriers, [PathId(1)], "by {by:?}");
+        duet.run_until("it is gone", |duet| duet.end(by).saw(&Event::Gone));
+        assert_eq!(duet.end(by).close_reason(), Some(&CloseReason::LocalApplication { code: 5 }));
+    }
+}
+
 /// MP-048, P-27
 #[test]
-fn a_connection_whose_only_path_is_being_abandoned_still_closes() {
-    let mut duet = Duet::confirmed();
-    duet.server.says(0, &[Frame::PathAbandon { path: 0, code: 0 }]);
-    duet.run_for(ms(15));
-    duet.client.connection().close(0, b"");
-    duet.run_until("the client is gone", |duet| duet.client.saw(&Event::Gone));
+fn a_close_without_any_way_out_ends_in_time() {
+    for by in [Role::Client, Role::Server] {
+        let mut duet = Duet::confirmed();
+        duet.line(1).cut_down = true;
+        duet.open(1);
+        duet.run_for(ms(12));
+        duet.cut(1, true);
+        duet.end(by.peer()).says(0, &[Frame::PathAbandon { path: 0, code: 0 }]);
+        duet.run_for(ms(15));
+        let closed = duet.now;
+        duet.end(by).connection().close(5, b"");
+        duet.run_until("it is gone", |duet| duet.end(by).saw(&Event::Gone));
+        // Of a path that was never heard nothing is known but the initial RTT (RFC 9002 §6.2.2).
+        assert!(duet.now.since(closed) < ms(4000), "{:?}", duet.now.since(closed));
+        assert_eq!(duet.end(by).close_reason(), Some(&CloseReason::LocalApplication { code: 5 }));
+    }
 }
 
 /// MP-049

@@ -119,6 +119,34 @@ fn each_of_them_may_travel_on_any_open_path() {
     }
 }
 
+/// MP-210
+#[test]
+fn marks_of_congestion_are_counted_for_the_path_on_which_they_came() {
+    let mut duet = Duet::with_paths(3);
+    duet.hold_all(Role::Client);
+    for path in [1, 1, 2, 0] {
+        duet.client.says(path, &[Frame::Ping]);
+    }
+    duet.run_for(ms(1));
+    duet.unfilter();
+    for (held, ecn) in std::mem::take(&mut duet.held).into_iter().zip([Ecn::Ce, Ecn::Ect0, Ecn::Ce]) {
+        let (segment_size, mut bytes) = (held.bytes.len(), held.bytes);
+        let received = Received { bytes: &mut bytes, segment_size, route: held.route, ecn };
+        duet.server.endpoint.receive(received, duet.now);
+    }
+    duet.client.says(0, &[Frame::Ping]);
+    duet.run_for(ms(100));
+    let counts = |path: u64| {
+        let frames = duet.client.heard.iter().rev().flat_map(|packet| &packet.frames);
+        let mut acks = frames.filter_map(|frame| match frame {
+            Frame::Ack(ack) if ack.path == path => Some(ack.ecn.map(|it| (it.ect0, it.ect1, it.ce))),
+            _ => None,
+        });
+        acks.next().unwrap()
+    };
+    assert_eq!([0, 1, 2].map(counts), [None, Some((1, 0, 1)), Some((0, 0, 1))]);
+}
+
 /// MP-210, MP-211
 #[test]
 fn an_acknowledgement_is_about_the_numbers_of_its_path() {

@@ -120,6 +120,40 @@ fn what_an_end_declares_is_its_number_of_paths_less_one_and_within_32_bits() {
     }
 }
 
+/// MP-009
+#[test]
+fn the_offer_under_an_empty_connection_id_is_a_violation_for_who_knows_it() {
+    const INITIAL_SOURCE: u64 = 0x0f;
+    for nameless in [Role::Client, Role::Server] {
+        for (offers, knows) in [(true, true), (false, true), (true, false)] {
+            leave_out_source(nameless);
+            tamper_with_parameters(Some(Box::new(move |role, encoded| {
+                if role == nameless {
+                    set_parameter(encoded, INITIAL_SOURCE, &[]);
+                    if offers {
+                        set_parameter(encoded, MAX_PATH_ID, &varint(3));
+                    }
+                }
+            })));
+            let mut duet = Duet::new_set(|client, server| {
+                let of = |role| if role == nameless { offers } else { knows };
+                (client.max_paths, server.max_paths) =
+                    (if of(Role::Client) { 4 } else { 1 }, if of(Role::Server) { 4 } else { 1 });
+            });
+            duet.run_for(ms(100));
+            let judge = duet.end(nameless.peer());
+            let named = Frame::is_ack_eliciting;
+            assert!(judge.heard(named), "{nameless:?} was heard");
+            let closed = judge.close_reason().map(|reason| match reason {
+                CloseReason::LocalTransport(error) => error.code,
+                other => panic!("{other:?}"),
+            });
+            let expected = (offers && knows).then_some(TransportErrorCode::PROTOCOL_VIOLATION);
+            assert_eq!(closed, expected, "{nameless:?} offers {offers}, its peer knows {knows}");
+        }
+    }
+}
+
 /// MP-006
 #[test]
 fn a_declared_limit_above_32_bits_closes_the_handshake_and_the_largest_within_does_not() {

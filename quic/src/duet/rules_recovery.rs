@@ -110,6 +110,28 @@ fn losses_of_one_path_cost_the_others_nothing_and_no_window_is_overdrawn() {
     assert_eq!(duet.client.connection().stats().packets_lost, far.packets_lost);
 }
 
+/// MP-286
+#[test]
+fn a_path_that_moves_to_another_host_begins_with_a_new_window_and_the_others_keep_theirs() {
+    let mut duet = round_robin(2);
+    let learned = |duet: &mut Duet| {
+        [0, 1].map(|path| {
+            let stats = stats(&mut duet.server, path);
+            (stats.window, stats.rtt_smoothed)
+        })
+    };
+    let [_, (first_window, _)] = learned(&mut duet);
+    let stream = push(&mut duet, Role::Server, 240_000);
+    duet.settle();
+    assert_eq!(duet.client.read(stream).len(), 240_000);
+    let before = learned(&mut duet);
+    assert!(before.iter().all(|(window, _)| *window > first_window), "{before:?}, at first {first_window}");
+    duet.line(1).outside = "10.77.0.1:5000".parse().unwrap();
+    duet.client.says(1, &[Frame::Ping]);
+    duet.run_until("it moves", |duet| duet.server.saw(&Event::PathMigrated(PathId(1))));
+    assert_eq!(learned(&mut duet), [before[0], (10 * 1200, None)], "RFC 9002 §7.2");
+}
+
 /// MP-287, MP-289
 #[test]
 fn a_sample_is_the_way_there_and_the_way_of_the_acknowledgement() {
@@ -299,6 +321,33 @@ fn after_half_a_minute_of_darkness_traffic_is_back_within_seconds() {
         got == 100_000
     });
     assert!(duet.now.since(healed) < ms(3000), "{:?}", duet.now.since(healed));
+}
+
+/// MP-303
+#[test]
+fn a_path_unused_for_long_is_asked_once_the_other_one_is_doubted_and_tells_where_we_are_now() {
+    let mut duet = Duet::with_paths(2);
+    for _ in 0..30 {
+        for role in [Role::Client, Role::Server] {
+            duet.end(role).says(0, &[Frame::Ping]);
+        }
+        duet.run_for(ms(2000));
+    }
+    // Meanwhile the other path's NAT forgot it, so the server cannot reach the client there.
+    duet.line(1).outside = "10.0.1.1:6000".parse().unwrap();
+    duet.client.forget();
+    duet.cut(0, true);
+    duet.client.says(0, &[Frame::Ping]);
+    duet.run_until("doubt", |duet| duet.client.saw(&Event::PathSuspect(PathId::ZERO)));
+    let doubted = duet.now;
+    duet.run_for(ms(15));
+    let first = duet.client.said_on(1)[0];
+    assert!(first.at == doubted && first.frames.iter().any(Frame::is_ack_eliciting), "{first:?}");
+    assert!(duet.server.saw(&Event::PathMigrated(PathId(1))));
+    let stream = push(&mut duet, Role::Server, 50_000);
+    duet.settle();
+    assert_eq!(duet.client.read(stream).len(), 50_000);
+    assert_eq!(stats(&mut duet.client, 1).stage, crate::PathStage::Open);
 }
 
 /// P-45, P-47

@@ -19,8 +19,9 @@ pub(crate) struct Line {
     pub(crate) client: SocketAddr,
     /// Its address as the server sees it; change it and a NAT was rebound.
     pub(crate) outside: SocketAddr,
-    /// The server's address on this line.
+    /// The server's address on this line, and its interface.
     pub(crate) server: SocketAddr,
+    pub(crate) server_local: LocalId,
     /// One-way delays: to the server, to the client.
     pub(crate) up: Duration,
     pub(crate) down: Duration,
@@ -37,6 +38,7 @@ impl Line {
             client,
             outside: client,
             server: SocketAddr::from(([10, 9, 0, 1], 443)),
+            server_local: LocalId(0),
             up: delay,
             down: delay,
             cut_up: false,
@@ -51,7 +53,7 @@ impl Line {
 
     /// The line as the server names it.
     pub(crate) fn at_server(&self) -> RouteId {
-        RouteId::new(LocalId(0), self.server, self.outside)
+        RouteId::new(self.server_local, self.server, self.outside)
     }
 
     /// Does a datagram of the server for `remote` from `source` take this line?

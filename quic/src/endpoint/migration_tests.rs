@@ -134,7 +134,6 @@ fn somebody_who_sends_on_faster_does_not_steal_the_path() {
     assert_eq!(server_stats(&mut pair, ZERO).route.remote(), address("127.0.0.1:1000"));
 }
 
-/// MP-286
 #[test]
 fn each_path_moves_alone() {
     // MP-116, MP-117
