@@ -62,7 +62,7 @@ impl Identity {
                 other => other.to_string(),
             })
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(braid_quic::PacketProtection::default().provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls)?

@@ -39,7 +39,7 @@ fn fetch(options: &ClientOptions) -> Result<(), Failure> {
         routes.push(RouteId::new(LocalId(link.into()), socket.local_addr(), options.link(link)));
         sockets.push(socket);
     }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(braid_quic::PacketProtection::default().provider());
     let config = ClientConfig {
         tls: ClientTls::new(Arc::new(tls::client_with(provider)?))?,
         transport: transport(options.paths),

@@ -54,7 +54,7 @@ pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, String> {
 fn config(
     verifier: impl FnOnce(Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String>,
 ) -> Result<ClientTls, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(braid_quic::PacketProtection::default().provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?;
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn verifier(certificate: Option<&[u8]>) -> Known {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(braid_quic::PacketProtection::default().provider());
         Known { certificate: certificate.map(|der| CertificateDer::from(der.to_vec())), provider }
     }
 

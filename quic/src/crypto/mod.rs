@@ -4,6 +4,7 @@
 //! numbers, paths, timers and acknowledgements belong to others, who report to the `KeyRing` what happened. The types
 //! of rustls stay in `tls` and `provider`. Imports `base`, `wire`, `id` and `error`.
 
+pub(crate) mod backend;
 pub(crate) mod crypto_stream;
 pub(crate) mod keyring;
 pub(crate) mod nonce;
