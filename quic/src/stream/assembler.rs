@@ -15,20 +15,31 @@ const SLOTS_KEPT: usize = 64;
 const WORD_BITS: usize = u64::BITS as usize;
 
 struct Block {
-    bytes: [u8; BLOCK_BYTES],
-    /// Which bytes are there; says nothing about those below the in-order end.
-    present: [u64; BLOCK_BYTES / WORD_BITS],
-    marked: bool,
+    /// Room for `BLOCK_BYTES`; its length says how far it was ever written, so that nothing is zeroed first.
+    bytes: Vec<u8>,
+    /// Which bytes are there, a bit for each; says nothing about those below the in-order end. Empty if nothing came early.
+    present: Vec<u64>,
 }
 
 impl Block {
-    fn boxed() -> Box<Self> {
-        Box::new(Self { bytes: [0; BLOCK_BYTES], present: [0; BLOCK_BYTES / WORD_BITS], marked: false })
+    fn new() -> Self {
+        Self { bytes: Vec::with_capacity(BLOCK_BYTES), present: Vec::new() }
+    }
+
+    /// Puts `data` at `at`.
+    #[inline]
+    fn write(&mut self, at: usize, data: &[u8]) {
+        if at > self.bytes.len() {
+            self.bytes.resize(at, 0);
+        }
+        let (known, beyond) = data.split_at(data.len().min(self.bytes.len() - at));
+        self.bytes[at..at + known.len()].copy_from_slice(known);
+        self.bytes.extend_from_slice(beyond);
     }
 
     /// Marks `range` as present; returns how many bytes of it were not.
     fn mark(&mut self, range: Range<usize>) -> u64 {
-        self.marked = true;
+        self.present.resize(BLOCK_BYTES / WORD_BITS, 0);
         let mut new = 0;
         for (word, mask) in words(range) {
             new += (mask & !self.present[word]).count_ones();
@@ -39,11 +50,17 @@ impl Block {
 
     /// How many bytes of `range` are present.
     fn count(&self, range: Range<usize>) -> u64 {
+        if self.present.is_empty() {
+            return 0;
+        }
         words(range).map(|(word, mask)| u64::from((self.present[word] & mask).count_ones())).sum()
     }
 
     /// How many bytes from `at` on are present without a gap.
     fn run(&self, at: usize) -> usize {
+        if self.present.is_empty() {
+            return 0;
+        }
         let mut run = 0;
         while at + run < BLOCK_BYTES {
             let bit = (at + run) % WORD_BITS;
@@ -69,7 +86,7 @@ fn words(range: Range<usize>) -> impl Iterator<Item = (usize, u64)> {
 
 /// The free blocks of a connection, the one used last on top, and how much waits in those that are in use.
 pub(super) struct Blocks {
-    free: Vec<Box<Block>>,
+    free: Vec<Block>,
     /// Bytes of all streams that arrived before others in front of them.
     early: u64,
     early_peak: u64,
@@ -106,19 +123,15 @@ impl Blocks {
         self.early -= bytes;
     }
 
-    fn take(&mut self) -> Box<Block> {
-        self.free.pop().unwrap_or_else(Block::boxed)
+    fn take(&mut self) -> Block {
+        self.free.pop().unwrap_or_else(Block::new)
     }
 
-    fn put(&mut self, mut block: Box<Block>) {
-        if self.free.len() >= BLOCKS_KEPT {
-            return;
+    fn put(&mut self, mut block: Block) {
+        if self.free.len() < BLOCKS_KEPT {
+            block.present.clear();
+            self.free.push(block);
         }
-        if block.marked {
-            block.present.fill(0);
-            block.marked = false;
-        }
-        self.free.push(block);
     }
 }
 
@@ -130,7 +143,7 @@ impl Blocks {
 /// and shuffles its frames, so there is no number of gaps to limit. Without gaps no bit is ever touched.
 pub(super) struct Assembler {
     /// The block of offset `read` first; `None` where nothing arrived.
-    blocks: VecDeque<Option<Box<Block>>>,
+    blocks: VecDeque<Option<Block>>,
     /// Everything below was consumed.
     read: u64,
     /// Everything below arrived.
@@ -229,7 +242,7 @@ impl Assembler {
             }
             let block = self.blocks[index].get_or_insert_with(|| blocks.take());
             let (piece, later) = rest.split_at(range.len());
-            block.bytes[range].copy_from_slice(piece);
+            block.write(range.start, piece);
             rest = later;
         }
     }
