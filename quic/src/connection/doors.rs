@@ -84,7 +84,7 @@ impl Connection {
 
     /// The paths that were opened and are not forgotten.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
-        self.paths.iter().filter(|path| path.stats().is_some()).map(Path::id)
+        self.paths.iter().filter(|path| path.has_stats()).map(Path::id)
     }
 
     pub(crate) fn is_proven(&self, route: &RouteId) -> bool {

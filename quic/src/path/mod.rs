@@ -422,6 +422,11 @@ impl Path {
         })
     }
 
+    /// Are there numbers for its owner?
+    pub(crate) fn has_stats(&self) -> bool {
+        self.running.is_some() || self.last.is_some()
+    }
+
     /// The numbers for its owner; `None` for a path that was never used.
     pub(crate) fn stats(&self) -> Option<PathStats> {
         let Some(running) = &self.running else {
