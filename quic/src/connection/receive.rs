@@ -21,7 +21,7 @@ use crate::path::route::Route;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::header::{LongHeader, LongKind};
-use crate::wire::packet::{self, PacketKind, VERSION_1};
+use crate::wire::packet::{self, DATAGRAM_LEN_MIN, PacketKind, VERSION_1};
 
 /// A datagram for this connection.
 pub(crate) struct Arrival<'a> {
@@ -149,6 +149,9 @@ impl Connection {
         let Some(handshake) = &mut self.handshake else { return Ok(Err(DropReason::NoKeys)) };
         if self.role == Role::Client && handshake.heard && self.peer_scid != Some(head.scid) {
             return Ok(Err(DropReason::WrongSource)); // RFC 9000 §7.2
+        }
+        if self.role == Role::Server && head.level == Level::Initial && from.size < DATAGRAM_LEN_MIN {
+            return Ok(Err(DropReason::SmallDatagram)); // RFC 9000 §14.1
         }
         let Some(rung) = handshake.rung(head.level) else { return Ok(Err(DropReason::NoKeys)) };
         let (number, payload) = match open_long(rung, bytes, head)? {

@@ -1,0 +1,154 @@
+//! What holds for each route by itself: ways that are tried out or were left, local addresses that go, connection IDs
+//! that were shown, credit that is short, and the size of first packets (RFC 9000 §9, §14.1).
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::address::LocalId;
+use crate::id::{Direction, StreamId};
+use crate::path::stage::Stage;
+use crate::wire::cid_bytes::Cid;
+use crate::wire::packet::PacketKind;
+
+const ZERO: PathId = PathId::ZERO;
+const ONE: PathId = PathId(1);
+
+fn is_challenge(frame: &Frame<'static>) -> bool {
+    matches!(frame, Frame::PathChallenge(_))
+}
+
+fn is_response(frame: &Frame<'static>) -> bool {
+    matches!(frame, Frame::PathResponse(_))
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn push(duet: &mut Duet, bytes: usize) -> StreamId {
+    let stream = duet.client.connection().open_stream(Direction::Unidirectional).unwrap();
+    duet.client.connection().write(stream, [Bytes::from(vec![1; bytes])]).unwrap();
+    stream
+}
+
+/// The client alone has no use for several paths.
+fn single() -> Duet {
+    let mut duet = Duet::confirmed_set(|client, _| client.max_paths = 1);
+    duet.client.forget();
+    duet
+}
+
+/// The client's system knows no way over a line.
+fn block(duet: &mut Duet, line: u16) {
+    let server = duet.line(line).server;
+    duet.client.unreachable.push((LocalId(line), server));
+}
+
+fn gone(duet: &mut Duet, line: u16) {
+    let now = duet.now;
+    duet.client.endpoint.local_gone(LocalId(line), now);
+}
+
+/// The connection IDs that the client has shown on a line.
+fn shown_on(duet: &Duet, line: u16) -> Vec<Cid> {
+    let sent = duet.client.sent.iter().filter(|it| it.line == Some(line));
+    let mut ids: Vec<_> = sent.flat_map(|it| &it.packets).map(|packet| packet.dcid).collect();
+    ids.dedup();
+    ids
+}
+
+fn local_of(duet: &mut Duet, path: PathId) -> LocalId {
+    duet.client.connection().path_stats(path).unwrap().route.local_id()
+}
+
+/// The client says PING on a path from a new address, in so small a datagram that it buys next to nothing, and then what
+/// it said from the old one arrives.
+fn move_without_credit(duet: &mut Duet, path: u32) {
+    duet.client.mute(true);
+    duet.hold_next(Role::Client, 1, |frame| *frame == Frame::MaxData(1));
+    duet.client.says(path, &[Frame::MaxData(1)]);
+    duet.run_for(ms(1));
+    let late = duet.held.pop().unwrap();
+    duet.line(path as u16).outside = address("10.8.8.8:8");
+    duet.client.says(path, &[Frame::Ping]);
+    duet.run_for(ms(40));
+    assert!(duet.server.saw(&Event::PathMigrated(PathId(path))));
+    let running = duet.server.path(path).unwrap().running().unwrap();
+    assert!(running.route.credit() < 40, "{}", running.route.credit());
+    duet.server.forget();
+    duet.replay(&late);
+    duet.run_for(ms(40));
+}
+
+/// The server waits for the rest of the client's handshake; what it said itself is lost.
+fn waiting_server() -> Duet {
+    let mut duet = Duet::new();
+    duet.hold_all(Role::Server);
+    duet.run_for(ms(11));
+    duet.held.clear();
+    duet.unfilter();
+    duet.server.mute(true);
+    duet
+}
+
+fn initial_pings(end: &End) -> usize {
+    let initial = end.heard.iter().filter(|packet| packet.kind == PacketKind::Initial);
+    initial.flat_map(|packet| &packet.frames).filter(|frame| **frame == Frame::Ping).count()
+}
+
+/// RFC 9000 §14.1: also when the connection is there already. It is the datagram that counts, and not the packet.
+#[test]
+fn a_server_takes_no_initial_packet_in_a_small_datagram() {
+    for (datagram, taken) in [(1199, false), (1200, true)] {
+        let mut duet = waiting_server();
+        let ping = Say::new(PacketKind::Initial, ZERO, vec![1]);
+        duet.client.says_so(Say { pad_to: datagram, ..ping });
+        duet.run_for(ms(11));
+        assert_eq!(initial_pings(&duet.server), usize::from(taken), "a packet of {datagram} bytes");
+        let dropped = duet.server.connection().stats().packets_discarded;
+        assert_eq!(dropped, u64::from(!taken));
+    }
+    for (datagram, taken) in [(1199, false), (1200, true)] {
+        let mut duet = waiting_server();
+        duet.hold_all(Role::Client);
+        duet.client.says_so(Say::new(PacketKind::Initial, ZERO, vec![1]));
+        duet.run_for(ms(1));
+        let mut word = duet.held.pop().unwrap();
+        assert!(word.bytes.len() < 100);
+        word.bytes.resize(datagram, 0); // no packet, but part of the datagram
+        let (route, bytes) = (word.route, word.bytes);
+        duet.inject(Role::Server, route, &bytes);
+        assert_eq!(initial_pings(&duet.server), usize::from(taken), "a datagram of {datagram} bytes");
+    }
+}
+
+/// RFC 9000 §14.1
+#[test]
+fn a_client_pads_every_datagram_with_an_initial_packet_the_last_one_too() {
+    let mut duet = Duet::new();
+    duet.run_for(ms(1));
+    duet.client.mute(true);
+    duet.run_for(ms(20)); // the server's first flight: there are keys of two levels
+    duet.client.mute(false);
+    duet.client.connection().close(7, b"enough");
+    duet.run_for(ms(1));
+    let initial = |it: &&Datagram| it.packets.iter().any(|packet| packet.kind == PacketKind::Initial);
+    let with_initial: Vec<_> = duet.client.sent.iter().filter(initial).collect();
+    assert!(with_initial.len() > 1 && with_initial.iter().any(|it| it.packets.len() > 1));
+    assert!(with_initial.iter().all(|it| it.bytes.len() >= 1200), "{with_initial:?}");
+}
+
+/// A client that heard the server's first packet, and has keys for no more than that.
+fn half_heard() -> Duet {
+    let mut duet = waiting_server();
+    let spare = duet.line(1).at_client(1);
+    duet.client.connection().add_local(spare);
+    duet.server.says_raw(PacketKind::Initial, 0, &[1]);
+    duet.run_for(ms(11));
+    duet.server.mute(false);
+    assert_eq!(initial_pings(&duet.client), 1);
+    duet.cut(0, true);
+    duet
+}
