@@ -82,6 +82,24 @@ fn move_without_credit(duet: &mut Duet, path: u32) {
     duet.run_for(ms(40));
 }
 
+/// RFC 9000 §8.1, MP-170
+#[test]
+fn acknowledgements_of_a_path_without_credit_leave_on_another() {
+    for (poor, rich) in [(1, 0), (0, 1)] {
+        let mut duet = Duet::with_paths(2);
+        duet.settle();
+        move_without_credit(&mut duet, poor);
+        let of = |path: u32| move |frame: &Frame<'static>| matches!(frame, Frame::Ack(ack) if ack.path == u64::from(path));
+        let acks = duet.server.said_in(of(poor));
+        assert!(!acks.is_empty() && acks.iter().all(|packet| packet.path == PathId(rich)), "{acks:?}");
+        // And nobody waits behind it.
+        duet.client.says(rich, &[Frame::Ping]);
+        duet.client.says(rich, &[Frame::Ping]);
+        duet.run_for(ms(40));
+        assert!(duet.server.said(of(rich)));
+    }
+}
+
 /// The server waits for the rest of the client's handshake; what it said itself is lost.
 fn waiting_server() -> Duet {
     let mut duet = Duet::new();

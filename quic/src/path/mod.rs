@@ -398,6 +398,11 @@ impl Path {
         alarms.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
+    /// Is there a connection ID for a packet, and credit for so many bytes (RFC 9000 §8.1)?
+    pub(crate) fn may_send(&self, bytes: u64) -> bool {
+        self.remote.current().is_some() && self.running().is_some_and(|it| it.route.credit() >= bytes)
+    }
+
     /// What the scheduler sees; `None` unless stream data may leave here.
     pub(crate) fn view(&self, demand_bytes: u64, now: Instant) -> Option<PathView> {
         if !self.stage.is_usable() || self.remote.current().is_none() {
