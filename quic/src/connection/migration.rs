@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::id::{PathId, Role};
 use crate::log::{Record, SuspectTrigger};
 use crate::path::Path;
-use crate::path::migration::{Failure, Proof};
+use crate::path::migration::{Failure, Proof, Via};
 use crate::path::route::Route;
 use crate::turn::Turn;
 
@@ -133,7 +133,7 @@ impl Connection {
         let route = race.advance(now);
         handshake.repeat();
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
-            running.route.redirect(route, 0);
+            running.redirect(route, 0);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route });
         }
     }
@@ -145,14 +145,27 @@ impl Connection {
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.recognises(&heard_on)
         {
-            running.route.redirect(heard_on, 0);
+            running.redirect(heard_on, 0);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: heard_on });
         }
         self.handshake_remote = heard_on.remote();
     }
 
-    /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160).
-    pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
+    /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160). What goes to where
+    /// the path came from, or to anybody who asks, is no part of it.
+    pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId, via: Via) {
+        match via {
+            Via::Present => self.on_present_unreachable(turn, id),
+            Via::Candidate => {
+                if self.paths.get_mut(id).is_some_and(|path| path.on_candidate_unreachable(turn)) {
+                    self.announce(Event::PathMigrationFailed(id));
+                }
+            }
+            Via::Former | Via::Elsewhere => {}
+        }
+    }
+
+    fn on_present_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
         let race = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut());
         if let Some(race) = race.filter(|race| race.has_others()) {
             if race.on_error() {
@@ -162,8 +175,10 @@ impl Connection {
             self.suspect(turn, id, SuspectTrigger::Unreachable);
         } else if let Some(path) = self.paths.get(id).filter(|path| !path.is_moving())
             && let Some(here) = path.running().map(|running| running.route.id())
-            && let Some(&other) = self.alternatives.iter().find(|other| !other.matches(&here))
+            && let Some(at) = self.alternatives.iter().position(|other| !other.matches(&here))
         {
+            let other = self.alternatives.remove(at);
+            self.alternatives.push(other); // the next time it is another one's turn
             let _ = self.migrate_path(turn, id, other, false);
         }
     }

@@ -294,7 +294,7 @@ impl Connection {
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.is_validated()
         {
-            running.route.redirect(from.route, from.size);
+            running.redirect(from.route, from.size);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: from.route });
             if let Some(handshake) = &mut self.handshake {
                 handshake.repeat(); // what went to the other address may be lost

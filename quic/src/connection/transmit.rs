@@ -11,6 +11,7 @@ use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
 use crate::log::Decided;
+use crate::path::leg::Leg;
 use crate::path::migration::Via;
 use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN, PROOF_CREDIT_MIN};
 use crate::path::set::Views;
@@ -31,6 +32,8 @@ pub(crate) struct Transmission {
     pub(crate) segment_size: usize,
     pub(crate) packets: usize,
     pub(crate) path: PathId,
+    /// Which of the path's routes it takes.
+    pub(crate) leg: Leg,
     pub(crate) local_id: LocalId,
     pub(crate) source: Option<IpAddr>,
     pub(crate) remote: SocketAddr,
@@ -41,12 +44,13 @@ pub(crate) struct Transmission {
 
 impl Transmission {
     /// One datagram over `route`.
-    pub(super) fn single(path: PathId, route: &RouteId, bytes: usize) -> Self {
+    pub(super) fn single((path, leg): (PathId, Leg), route: &RouteId, bytes: usize) -> Self {
         Self {
             bytes,
             segment_size: bytes,
             packets: 1,
             path,
+            leg,
             local_id: route.local_id(),
             source: route.source(),
             remote: route.remote(),

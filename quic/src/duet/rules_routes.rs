@@ -63,6 +63,70 @@ fn local_of(duet: &mut Duet, path: PathId) -> LocalId {
     duet.client.connection().path_stats(path).unwrap().route.local_id()
 }
 
+/// RFC 9000 §9: a way that is tried out and does not work is no reason to doubt the way that the path has.
+#[test]
+fn a_way_that_the_system_does_not_know_ends_the_trial_and_leaves_the_path_alone() {
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    block(&mut duet, 2);
+    let spare = duet.client.path(1).unwrap().remote.spare();
+    let route = duet.line(2).at_client(2);
+    duet.client.connection().migrate_path(ONE, route).unwrap();
+    duet.run_for(ms(1));
+    duet.client.collect();
+    assert!(!duet.client.saw(&Event::PathSuspect(ONE)));
+    assert!(duet.client.saw(&Event::PathMigrationFailed(ONE)), "{:?}", duet.client.events);
+    assert_eq!(duet.client.path(1).unwrap().remote.spare(), spare, "nobody has seen it");
+    assert!(matches!(duet.client.path(1).unwrap().stage(), Stage::Open));
+}
+
+#[test]
+fn where_a_path_came_from_may_be_unreachable() {
+    let (home, away) = (address("10.0.1.1:5000"), address("10.8.8.8:8"));
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.line(1).outside = away;
+    duet.server.unreachable.push((LocalId(0), home));
+    duet.client.says(1, &[Frame::Ping]);
+    duet.settle();
+    assert!(duet.server.saw(&Event::PathMigrated(ONE)));
+    assert!(!duet.server.saw(&Event::PathSuspect(ONE)), "{:?}", duet.server.events);
+    assert_eq!(duet.server.connection().path_stats(ONE).unwrap().route.remote(), away);
+}
+
+#[test]
+fn a_probe_from_where_no_answer_gets_to_does_not_make_the_path_suspect() {
+    let away = address("10.8.8.8:8");
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.server.forget();
+    duet.server.unreachable.push((LocalId(0), away));
+    duet.client.mute(true);
+    duet.line(1).outside = away;
+    let say = Say::new(PacketKind::OneRtt, ONE, encoded(&[Frame::PathChallenge([7; 8])]));
+    duet.client.says_so(Say { pad_to: 1200, ..say });
+    duet.run_for(ms(12));
+    assert!(duet.server.heard(|frame| *frame == Frame::PathChallenge([7; 8])));
+    assert!(!duet.server.said(is_response), "it did not leave");
+    assert!(!duet.server.saw(&Event::PathSuspect(ONE)), "{:?}", duet.server.events);
+}
+
+#[test]
+fn a_lone_path_without_a_way_tries_one_local_address_after_the_other() {
+    let mut duet = single();
+    for line in [2, 3] {
+        let route = duet.line(line).at_client(line);
+        duet.client.connection().add_local(route);
+    }
+    for line in [0, 2] {
+        block(&mut duet, line);
+    }
+    let stream = push(&mut duet, 1000);
+    duet.settle();
+    assert_eq!(local_of(&mut duet, ZERO), LocalId(3), "{:?}", duet.client.events);
+    assert_eq!(duet.server.read(stream).len(), 1000);
+}
+
 /// The client says PING on a path from a new address, in so small a datagram that it buys next to nothing, and then what
 /// it said from the old one arrives.
 fn move_without_credit(duet: &mut Duet, path: u32) {

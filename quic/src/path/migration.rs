@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::address::RouteId;
 use crate::base::time::Instant;
 use crate::path::challenge::{Challenge, Owed};
+use crate::path::leg::Leg;
 use crate::path::route::{DATAGRAM_SIZE_MIN, PROOF_CREDIT_MIN, Route};
 use crate::path::stage::Stage;
 use crate::path::{Path, Running};
@@ -148,6 +149,31 @@ impl Running {
         }
     }
 
+    /// Which of the path's routes has this name, if it still is one.
+    pub(crate) fn via(&self, leg: Leg) -> Option<Via> {
+        let has = |route: &Option<Box<Route>>| route.as_ref().is_some_and(|route| route.leg() == leg);
+        if self.route.leg() == leg {
+            Some(Via::Present)
+        } else if has(&self.detours.former) {
+            Some(Via::Former)
+        } else {
+            has(&self.detours.candidate).then_some(Via::Candidate)
+        }
+    }
+
+    /// A name for a route that begins.
+    fn next_leg(&mut self) -> Leg {
+        self.leg = self.leg.next();
+        self.leg
+    }
+
+    /// The addresses change before anything is proven: during the handshake, before the first answer.
+    pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
+        let leg = self.next_leg();
+        self.route.redirect(id, received);
+        self.route.set_leg(leg);
+    }
+
     /// The answer to a challenge that goes this way.
     pub(crate) fn take_response(&mut self, via: Via) -> Option<Owed> {
         let here = self.route.id();
@@ -206,12 +232,13 @@ impl Path {
     pub(crate) fn on_peer_moved(
         &mut self,
         turn: &mut Turn<'_>,
-        fresh: Route,
+        mut fresh: Route,
         bytes: usize,
         patience: Patience,
     ) {
         let Some(running) = self.running.as_deref_mut() else { return };
         let to = fresh.id();
+        fresh.set_leg(running.next_leg());
         let returns = running.detours.former.take_if(|former| former.recognises(&to));
         let back = returns.is_some();
         let mut next = returns.map_or(fresh, |former| *former);
@@ -235,17 +262,35 @@ impl Path {
 
     /// We want the path to move to `fresh`, once the way is tried out.
     pub(crate) fn try_out(&mut self, turn: &mut Turn<'_>, mut fresh: Route, challenge: Challenge) {
+        self.end_trial(turn);
         fresh.challenge(challenge);
         let Some(running) = self.running.as_deref_mut() else { return };
-        if running.detours.candidate.replace(Box::new(fresh)).is_some() {
+        fresh.set_leg(running.next_leg());
+        running.detours.candidate = Some(Box::new(fresh));
+    }
+
+    /// The path does not move to where that was tried out. The ID that was shown there is spent (RFC 9000 §9.5). `false`
+    /// if nothing was tried out.
+    fn end_trial(&mut self, turn: &mut Turn<'_>) -> bool {
+        let candidate = self.running.as_deref_mut().and_then(|running| running.detours.candidate.take());
+        if candidate.as_ref().is_some_and(|candidate| candidate.was_asked()) {
             self.remote.drop_spare(turn);
         }
+        candidate.is_some()
+    }
+
+    /// The system knows no way to where the path would go. `false` if nothing was tried out.
+    pub(crate) fn on_candidate_unreachable(&mut self, turn: &mut Turn<'_>) -> bool {
+        let candidate = self.running.as_deref_mut().and_then(|running| running.detours.candidate.as_mut());
+        candidate.and_then(|candidate| candidate.challenge_mut()).into_iter().for_each(Challenge::on_unsent);
+        self.end_trial(turn)
     }
 
     /// The path moves to `fresh` at once, because there is no way back.
     pub(crate) fn move_to(&mut self, turn: &mut Turn<'_>, mut fresh: Route, challenge: Challenge) {
         fresh.challenge(challenge);
         let Some(running) = self.running.as_deref_mut() else { return };
+        fresh.set_leg(running.next_leg());
         running.ride(fresh, turn.now);
         running.detours = Detours::default();
         running.wants_ping = true;
@@ -295,8 +340,8 @@ impl Path {
         let now = turn.now;
         let probing = matches!(self.stage(), Stage::Probing);
         let running = self.running.as_deref_mut()?;
-        if running.detours.candidate.take_if(|candidate| candidate.has_failed(now)).is_some() {
-            self.remote.drop_spare(turn);
+        if running.detours.candidate.as_ref().is_some_and(|candidate| candidate.has_failed(now)) {
+            self.end_trial(turn);
             return Some(Failure::Candidate);
         }
         if let Some(former) = running.detours.former.as_mut().filter(|former| former.has_failed(now)) {

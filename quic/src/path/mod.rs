@@ -8,6 +8,7 @@ pub(crate) mod challenge;
 pub(crate) mod cids;
 pub(crate) mod doubt;
 pub(crate) mod idle;
+pub(crate) mod leg;
 pub(crate) mod loss;
 pub(crate) mod migration;
 pub(crate) mod mtu;
@@ -29,6 +30,7 @@ use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::idle::Upkeep;
+use crate::path::leg::Leg;
 use crate::path::loss::probe_after;
 use crate::path::migration::Detours;
 use crate::path::route::{PROOF_CREDIT_MIN, Route};
@@ -71,6 +73,8 @@ pub(crate) struct Running {
     pub(crate) responses: Responses,
     pub(crate) upkeep: Upkeep,
     detours: Detours,
+    /// The name of the route that began last.
+    leg: Leg,
     /// Something that is no probe is to leave, so that the peer hears of us here.
     wants_ping: bool,
     timeouts: u32,
@@ -190,6 +194,7 @@ impl Path {
             responses: Responses::default(),
             upkeep,
             detours: Detours::default(),
+            leg: Leg::default(),
             wants_ping: false,
             timeouts: 0,
             probes_owed: 0,

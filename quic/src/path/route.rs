@@ -16,6 +16,7 @@ use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
 use crate::id::PathId;
 use crate::log::{Metrics, RttMetrics};
 use crate::path::challenge::{Answer, Challenge};
+use crate::path::leg::Leg;
 pub(crate) use crate::path::mtu::DATAGRAM_SIZE_MIN;
 use crate::path::mtu::Mtu;
 use crate::path::pacer::Pacer;
@@ -78,6 +79,7 @@ pub(crate) struct Route {
 #[derive(Debug)]
 struct Face {
     id: RouteId,
+    leg: Leg,
     validated: bool,
     /// The peer's first packets came from several addresses: what it read proves none of them.
     redirected: bool,
@@ -90,8 +92,8 @@ struct Face {
 impl Route {
     pub(crate) fn new(id: RouteId, config: &TransportConfig, validated: bool) -> Self {
         let (received_bytes, unproven_sent_bytes) = (0, 0);
-        let challenge = None;
-        let face = Face { id, validated, redirected: false, received_bytes, unproven_sent_bytes, challenge };
+        let (leg, redirected, challenge) = (Leg::default(), false, None);
+        let face = Face { id, leg, validated, redirected, received_bytes, unproven_sent_bytes, challenge };
         Self {
             face,
             rtt: RttEstimator::new(config.initial_rtt),
@@ -112,6 +114,15 @@ impl Route {
 
     pub(crate) fn id(&self) -> RouteId {
         self.face.id
+    }
+
+    /// Its name among the routes of its path.
+    pub(crate) fn leg(&self) -> Leg {
+        self.face.leg
+    }
+
+    pub(crate) fn set_leg(&mut self, leg: Leg) {
+        self.face.leg = leg;
     }
 
     /// Another controller decides from now on; it begins anew.
@@ -157,6 +168,11 @@ impl Route {
     /// The question that waits for an answer.
     pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
         self.face.challenge.as_deref_mut()
+    }
+
+    /// Did a challenge leave?
+    pub(crate) fn was_asked(&self) -> bool {
+        self.face.challenge.as_ref().is_some_and(|challenge| challenge.was_asked())
     }
 
     /// Is the question still open?
