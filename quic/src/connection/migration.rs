@@ -94,8 +94,11 @@ impl Connection {
             let Some(path) = self.paths.get_mut(id).filter(|path| !path.stage().is_abandoned()) else {
                 continue;
             };
-            let Some(running) = path.running_mut() else { continue };
-            if running.route.id().local_id() == local {
+            let rides = path.running().is_some_and(|running| running.route.id().local_id() == local);
+            if path.on_local_gone(turn, local) {
+                self.announce(Event::PathMigrationFailed(id));
+            }
+            if rides {
                 self.replace_path(turn, id, local);
             }
         }

@@ -127,6 +127,26 @@ fn a_lone_path_without_a_way_tries_one_local_address_after_the_other() {
     assert_eq!(duet.server.read(stream).len(), 1000);
 }
 
+#[test]
+fn a_way_that_is_tried_out_ends_with_its_interface() {
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.cut(2, true);
+    let route = duet.line(2).at_client(2);
+    duet.client.connection().migrate_path(ONE, route).unwrap();
+    duet.run_for(ms(5));
+    assert_eq!(duet.client.sent_with(is_challenge).last().unwrap().line, Some(2));
+    let shown = shown_on(&duet, 2);
+    gone(&mut duet, 2);
+    duet.run_for(ms(1));
+    assert!(duet.client.saw(&Event::PathMigrationFailed(ONE)), "{:?}", duet.client.events);
+    duet.client.forget();
+    duet.settle();
+    assert!(!duet.client.sent.iter().any(|it| it.line == Some(2)));
+    let spare = duet.client.path(1).unwrap().remote.spare();
+    assert!(spare.is_some_and(|cid| !shown.contains(&cid)), "{spare:?}, shown {shown:?}");
+}
+
 /// The client says PING on a path from a new address, in so small a datagram that it buys next to nothing, and then what
 /// it said from the old one arrives.
 fn move_without_credit(duet: &mut Duet, path: u32) {

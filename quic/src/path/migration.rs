@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::base::address::RouteId;
+use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::path::challenge::{Challenge, Owed};
 use crate::path::leg::Leg;
@@ -277,6 +277,12 @@ impl Path {
             self.remote.drop_spare(turn);
         }
         candidate.is_some()
+    }
+
+    /// A local address of ours is gone: nothing is tried out from there. `false` if nothing was.
+    pub(crate) fn on_local_gone(&mut self, turn: &mut Turn<'_>, local: LocalId) -> bool {
+        let candidate = self.running().and_then(|running| running.detours.candidate.as_ref());
+        candidate.is_some_and(|candidate| candidate.id().local_id() == local) && self.end_trial(turn)
     }
 
     /// The system knows no way to where the path would go. `false` if nothing was tried out.
