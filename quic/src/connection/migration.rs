@@ -118,7 +118,9 @@ impl Connection {
             self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, turn.now);
             return;
         }
-        let mut others = self.alternatives.clone().into_iter();
+        // What is tried out already may have had an answer on its way, and has an ID of its own.
+        let tried = self.paths.get(id).and_then(Path::candidate);
+        let mut others = tried.into_iter().chain(self.alternatives.clone());
         if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
             return;
         }
@@ -209,8 +211,9 @@ impl Connection {
         fresh.on_peer_maximum(self.peer_datagram_max);
         let path = self.paths.get_mut(id).filter(|path| path.stage().is_usable());
         let path = path.ok_or(PathError::NoSuchPath)?;
-        if path.remote.spare().is_none() {
-            return Err(PathError::NoConnectionId); // RFC 9000 §9.5: one ID does not serve two local addresses
+        // RFC 9000 §9.5: one ID does not serve two local addresses. A trial waits for one that is not spent.
+        if path.remote.spare().is_none() || at_once && !path.has_cid_for(&route) {
+            return Err(PathError::NoConnectionId);
         }
         if at_once {
             path.move_to(turn, fresh, challenge);

@@ -147,6 +147,48 @@ fn a_way_that_is_tried_out_ends_with_its_interface() {
     assert!(spare.is_some_and(|cid| !shown.contains(&cid)), "{spare:?}, shown {shown:?}");
 }
 
+/// RFC 9000 §9.5: the candidate's ID is known where it was shown; so that is where the path goes.
+#[test]
+fn a_path_whose_interface_goes_takes_the_way_that_it_was_trying_out() {
+    let mut duet = single();
+    duet.line(2).down = ms(200);
+    for line in [3, 2] {
+        let route = duet.line(line).at_client(line);
+        duet.client.connection().add_local(route);
+    }
+    let route = duet.line(2).at_client(2);
+    duet.client.connection().migrate_path(ZERO, route).unwrap();
+    duet.run_for(ms(5));
+    let before = shown_on(&duet, 2);
+    assert_eq!(before.len(), 1);
+    duet.cut(0, true);
+    gone(&mut duet, 0);
+    let stream = push(&mut duet, 1000);
+    duet.settle();
+    assert_eq!(local_of(&mut duet, ZERO), LocalId(2));
+    assert_eq!(shown_on(&duet, 2), before, "one ID for one address");
+    assert!(shown_on(&duet, 3).is_empty());
+    assert_eq!(duet.server.read(stream).len(), 1000);
+}
+
+/// RFC 9000 §9.5
+#[test]
+fn an_id_that_was_shown_on_one_way_is_never_shown_on_another() {
+    let mut duet = single();
+    duet.cut(2, true);
+    let routes = [2, 3].map(|line| duet.line(line).at_client(line));
+    duet.client.connection().migrate_path(ZERO, routes[0]).unwrap();
+    duet.run_for(ms(5));
+    duet.client.connection().add_local(routes[1]);
+    push(&mut duet, 1000);
+    gone(&mut duet, 2);
+    gone(&mut duet, 0);
+    duet.settle();
+    let shown = [0, 2].map(|line| shown_on(&duet, line)).concat();
+    let there = shown_on(&duet, 3);
+    assert!(there.iter().all(|cid| !shown.contains(cid)), "{there:?}, before {shown:?}");
+}
+
 /// The client says PING on a path from a new address, in so small a datagram that it buys next to nothing, and then what
 /// it said from the old one arrives.
 fn move_without_credit(duet: &mut Duet, path: u32) {

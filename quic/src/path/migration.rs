@@ -281,8 +281,7 @@ impl Path {
 
     /// A local address of ours is gone: nothing is tried out from there. `false` if nothing was.
     pub(crate) fn on_local_gone(&mut self, turn: &mut Turn<'_>, local: LocalId) -> bool {
-        let candidate = self.running().and_then(|running| running.detours.candidate.as_ref());
-        candidate.is_some_and(|candidate| candidate.id().local_id() == local) && self.end_trial(turn)
+        self.candidate().is_some_and(|candidate| candidate.local_id() == local) && self.end_trial(turn)
     }
 
     /// The system knows no way to where the path would go. `false` if nothing was tried out.
@@ -292,8 +291,24 @@ impl Path {
         self.end_trial(turn)
     }
 
-    /// The path moves to `fresh` at once, because there is no way back.
+    /// The route that is being tried out.
+    pub(crate) fn candidate(&self) -> Option<RouteId> {
+        self.running()?.detours.candidate.as_ref().map(|candidate| candidate.id())
+    }
+
+    /// Is there a connection ID that was shown nowhere but on `route`, perhaps (RFC 9000 §9.5)?
+    pub(crate) fn has_cid_for(&self, route: &RouteId) -> bool {
+        let candidate = self.running().and_then(|running| running.detours.candidate.as_ref());
+        let spent = candidate.is_some_and(|it| it.was_asked() && !it.id().matches(route));
+        self.remote.spares() > usize::from(spent)
+    }
+
+    /// The path moves to `fresh` at once, because there is no way back. What was tried out there was shown the ID that the
+    /// path takes along; one that was shown elsewhere is spent.
     pub(crate) fn move_to(&mut self, turn: &mut Turn<'_>, mut fresh: Route, challenge: Challenge) {
+        if self.candidate().is_some_and(|candidate| !candidate.matches(&fresh.id())) {
+            self.end_trial(turn);
+        }
         fresh.challenge(challenge);
         let Some(running) = self.running.as_deref_mut() else { return };
         fresh.set_leg(running.next_leg());
