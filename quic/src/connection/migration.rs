@@ -138,7 +138,7 @@ impl Connection {
         let route = race.advance(now);
         handshake.repeat();
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
-            running.redirect(route, 0);
+            running.redirect(route);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route });
         }
     }
@@ -150,7 +150,7 @@ impl Connection {
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.recognises(&heard_on)
         {
-            running.redirect(heard_on, 0);
+            running.redirect(heard_on);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: heard_on });
         }
         self.handshake_remote = heard_on.remote();

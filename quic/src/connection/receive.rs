@@ -166,7 +166,7 @@ impl Connection {
                 path.remote.adopt(head.scid);
             }
         }
-        if self.role == Role::Server && from.origin == Origin::Unknown {
+        if self.role == Role::Server && from.origin != Origin::Present {
             self.on_client_elsewhere(from);
         }
         if self.role == Role::Server && head.level == Level::Handshake {
@@ -289,12 +289,16 @@ impl Connection {
         self.idle.on_received(turn.now);
     }
 
-    /// A client that nobody has proven to be anywhere sent from another address: it races, and hears us there perhaps.
+    /// A client that nobody has proven to be anywhere sent from another address: it races, and hears us there perhaps. Or
+    /// somebody copied what it sent.
     fn on_client_elsewhere(&mut self, from: &From) {
+        let mut fresh = Route::new(from.route, &self.config, false);
+        fresh.on_peer_maximum(self.peer_datagram_max);
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.is_validated()
+            && !running.route.recognises(&from.route)
         {
-            running.redirect(from.route, from.size);
+            running.redirect_in_doubt(fresh, from.size);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: from.route });
             if let Some(handshake) = &mut self.handshake {
                 handshake.repeat(); // what went to the other address may be lost

@@ -193,11 +193,9 @@ impl Connection {
 
     /// A client whose address changed during the handshake is asked whether it is there (RFC 9000 §8.2).
     fn prove_address(&mut self, turn: &Turn<'_>) {
-        let challenge = self.patience().challenge(turn.now);
-        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
-            && !running.route.is_validated()
-        {
-            running.route.challenge(challenge);
+        let patience = self.patience();
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
+            running.ask_where_unproven(patience, turn.now);
         }
     }
 

@@ -296,3 +296,34 @@ fn half_heard() -> Duet {
     duet.cut(0, true);
     duet
 }
+
+/// RFC 9000 §9.3.3, where the path has not been proven to be anywhere yet.
+#[test]
+fn somebody_who_copies_a_handshake_packet_does_not_steal_the_connection() {
+    let thief = address("10.8.8.8:8");
+    let mut duet = Duet::new();
+    let shakes = |it: &Datagram| it.packets.iter().any(|packet| packet.kind == PacketKind::Handshake);
+    duet.filter(move |it| if it.to == Role::Server && shakes(it) { Verdict::Hold } else { Verdict::Pass });
+    duet.run_for(ms(21));
+    assert!(!duet.held.is_empty());
+    for word in duet.held.clone() {
+        let there = RouteId::new(word.route.local_id(), word.route.local(), thief);
+        duet.inject(Role::Server, there, &word.bytes);
+    }
+    assert_eq!(duet.server.connection().path_stats(ZERO).unwrap().route.remote(), thief);
+    duet.unfilter();
+    duet.release();
+    let from = duet.now;
+    duet.run_until("confirmed", |duet| duet.client.saw(&Event::Confirmed));
+    let took = duet.now.since(from);
+    assert!(took < ms(2000), "{took:?}");
+    duet.settle();
+    let route = duet.server.connection().path_stats(ZERO).unwrap().route;
+    assert_eq!(route.remote(), address("10.0.0.1:5000"));
+    assert!(duet.server.connection().is_proven(&route));
+    let stream = push(&mut duet, 100_000);
+    duet.settle();
+    assert_eq!(duet.server.read(stream).len(), 100_000);
+    let told: usize = duet.server.sent.iter().filter(|it| it.remote == thief).map(|it| it.bytes.len()).sum();
+    assert!(told <= 3 * 1300, "{told} bytes");
+}

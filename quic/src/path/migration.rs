@@ -168,10 +168,34 @@ impl Running {
     }
 
     /// The addresses change before anything is proven: during the handshake, before the first answer.
-    pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
+    pub(crate) fn redirect(&mut self, id: RouteId) {
         let leg = self.next_leg();
-        self.route.redirect(id, received);
+        self.route.redirect(id);
         self.route.set_leg(leg);
+    }
+
+    /// The same, by a packet of `bytes` that may be a copy. The addresses left are kept, those before them rather than
+    /// many, and asked once that is possible (RFC 9000 §9.3.3).
+    pub(crate) fn redirect_in_doubt(&mut self, mut fresh: Route, bytes: usize) {
+        let to = fresh.id();
+        fresh.set_leg(self.next_leg());
+        fresh.on_received(bytes);
+        if let Some(mut former) = self.detours.former.take_if(|former| former.recognises(&to)) {
+            self.route.redirect_to(&mut former);
+        } else {
+            self.route.redirect_to(&mut fresh);
+            self.detours.former.get_or_insert_with(|| Box::new(fresh));
+        }
+    }
+
+    /// Asks whether the peer is where it was heard last, and whether it is where it was before, as far as nobody knows.
+    pub(crate) fn ask_where_unproven(&mut self, patience: Patience, now: Instant) {
+        let former = self.detours.former.as_deref_mut();
+        for route in [&mut self.route].into_iter().chain(former) {
+            if !route.is_validated() && !route.is_challenged() {
+                route.challenge(patience.challenge(now));
+            }
+        }
     }
 
     /// The answer to a challenge that goes this way.
@@ -239,13 +263,13 @@ impl Path {
         let Some(running) = self.running.as_deref_mut() else { return };
         let to = fresh.id();
         fresh.set_leg(running.next_leg());
+        fresh.on_received(bytes);
         let returns = running.detours.former.take_if(|former| former.recognises(&to));
         let back = returns.is_some();
         let mut next = returns.map_or(fresh, |former| *former);
         if !next.is_validated() && !next.is_challenged() {
             next.challenge(patience.challenge(turn.now));
         }
-        next.on_received(bytes);
         let mut left = running.ride(next, turn.now);
         // A route that was never proven is nothing to return to; the one before it still is.
         if left.is_validated() {
@@ -373,7 +397,9 @@ impl Path {
         if !running.route.has_failed(now) {
             return None;
         }
-        let Some(former) = running.detours.former.take().filter(|_| !probing) else {
+        // What nobody answers from either is nothing to return to.
+        let former = running.detours.former.take_if(|it| it.is_validated() || it.is_challenged());
+        let Some(former) = former.filter(|_| !probing) else {
             return Some(Failure::Path);
         };
         running.ride(*former, now); // RFC 9000 §9.3.2

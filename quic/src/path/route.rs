@@ -132,12 +132,20 @@ impl Route {
     }
 
     /// The addresses change before anything is proven: during the handshake, before the first answer.
-    pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
+    pub(crate) fn redirect(&mut self, id: RouteId) {
         debug_assert!(self.face.challenge.is_none());
         self.face.id = id;
         self.face.redirected = true;
-        self.face.received_bytes = received as u64;
+        self.face.received_bytes = 0;
         self.face.unproven_sent_bytes = 0;
+    }
+
+    /// The same, and `other` brings the new addresses and what came from there. It has the old ones afterwards; what was
+    /// learned stays here.
+    pub(crate) fn redirect_to(&mut self, other: &mut Self) {
+        debug_assert!(self.face.challenge.is_none() && other.face.challenge.is_none());
+        std::mem::swap(&mut self.face, &mut other.face);
+        self.face.redirected = true;
     }
 
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
