@@ -201,8 +201,7 @@ impl Connection {
 
     /// Drops the keys of a level and takes what was in flight there off the books (RFC 9002 §6.4).
     pub(super) fn drop_level(&mut self, level: Level) {
-        let Some(handshake) = &mut self.handshake else { return };
-        let bytes = handshake.discard(level);
+        let Some(bytes) = self.handshake.as_mut().and_then(|it| it.discard(level)) else { return };
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
             running.route.on_discarded(bytes);
             running.reset_timeouts();
