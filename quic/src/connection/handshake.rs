@@ -82,6 +82,11 @@ impl Handshake {
         self.race.as_ref().is_some_and(|race| race.has(route))
     }
 
+    /// Did a Handshake packet leave? Until then a client may still be anywhere (RFC 9000 §8.1).
+    pub(super) fn is_committed(&self) -> bool {
+        self.second.discarded || self.second.space.peek_number() > 0
+    }
+
     /// The destination that the client chose for its first packets.
     pub(super) fn original(&self) -> Cid {
         self.original

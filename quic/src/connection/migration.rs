@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::doors::PathError;
-use super::race::ROUTES_MAX;
+use super::race::{ROUTES_MAX, Race};
 use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::error::PathErrorCode;
@@ -65,13 +65,14 @@ impl Connection {
         if self.role == Role::Server || self.lifecycle.is_ending() {
             return;
         }
+        let stranded = self.still_stranded();
         if self.alternatives.len() < ROUTES_MAX && !self.alternatives.contains(&route) {
             self.alternatives.push(route);
         }
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             race.add(route);
         }
-        if let Some(stranded) = self.stranded
+        if let Some(stranded) = stranded
             && self.migrate_path(turn, stranded, route, true).is_ok()
         {
             self.stranded = None;
@@ -84,6 +85,9 @@ impl Connection {
             return;
         }
         self.alternatives.retain(|route| route.local_id() != local);
+        if self.present_of_zero().is_some_and(|present| present.local_id() == local) {
+            self.race_again(turn.now);
+        }
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             if race.remove(local) {
                 self.next_in_race(turn.now);
@@ -143,10 +147,48 @@ impl Connection {
         }
     }
 
+    /// The route of the path that carries the handshake.
+    fn present_of_zero(&self) -> Option<RouteId> {
+        Some(self.paths.get(PathId::ZERO)?.running()?.route.id())
+    }
+
+    /// The way to the server is lost. If it was heard before, but we have not sent anything that proves where we are, the
+    /// race begins again.
+    fn race_again(&mut self, now: Instant) {
+        let Some(present) = self.present_of_zero().filter(|_| self.role == Role::Client) else { return };
+        let Some(handshake) = self.handshake.as_mut().filter(|it| !it.is_committed()) else { return };
+        if handshake.race.is_none() {
+            let mut race = Race::new(present, self.config.race_after, now);
+            self.alternatives.iter().for_each(|route| race.add(*route));
+            race.on_sent();
+            handshake.race = Some(race);
+        }
+    }
+
+    /// The path whose interface is gone, unless it rides another one by now.
+    fn still_stranded(&mut self) -> Option<PathId> {
+        let present = self.paths.get(self.stranded?).and_then(Path::running)?.route.id();
+        if self.alternatives.iter().any(|other| other.local_id() == present.local_id()) {
+            self.stranded = None;
+        }
+        self.stranded
+    }
+
+    /// A path whose interface is gone moves, now that it may or that there is a connection ID for it.
+    pub(super) fn move_stranded(&mut self, turn: &mut Turn<'_>) {
+        let Some(id) = self.still_stranded() else { return };
+        let mut others = self.alternatives.clone().into_iter();
+        if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
+            self.stranded = None;
+        }
+    }
+
     /// The server was heard: the route on which it was stays.
     pub(super) fn end_race(&mut self, heard_on: RouteId) {
         let Some(handshake) = &mut self.handshake else { return };
-        handshake.race = None;
+        if handshake.race.take().is_none() {
+            return;
+        }
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.recognises(&heard_on)
         {
@@ -171,6 +213,7 @@ impl Connection {
     }
 
     fn on_present_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
+        self.race_again(turn.now);
         let race = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut());
         if let Some(race) = race.filter(|race| race.has_others()) {
             if race.on_error() {

@@ -161,10 +161,12 @@ impl Connection {
         if self.role == Role::Client && !handshake.heard {
             handshake.heard = true;
             self.peer_scid = Some(head.scid);
-            self.end_race(from.route);
             if let Some(path) = self.paths.get_mut(PathId::ZERO) {
                 path.remote.adopt(head.scid);
             }
+        }
+        if self.role == Role::Client {
+            self.end_race(from.route);
         }
         if self.role == Role::Server && from.origin != Origin::Present {
             self.on_client_elsewhere(from);

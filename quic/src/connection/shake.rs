@@ -187,6 +187,7 @@ impl Connection {
         self.drop_level(Level::Handshake);
         self.handshake = None;
         self.prove_address(turn);
+        self.move_stranded(turn);
         self.paths.reserve(turn);
         self.announce(Event::Confirmed);
     }

@@ -297,6 +297,58 @@ fn half_heard() -> Duet {
     duet
 }
 
+/// Nothing but Initial packets has left: the server cannot tell this from a race.
+#[test]
+fn a_handshake_that_has_hardly_begun_goes_on_over_another_interface() {
+    for told in [true, false] {
+        let mut duet = half_heard();
+        let from = duet.now;
+        if told {
+            gone(&mut duet, 0);
+        } else {
+            block(&mut duet, 0);
+        }
+        duet.run_until("confirmed", |duet| duet.client.saw(&Event::Confirmed));
+        let took = duet.now.since(from);
+        let limit = if told { ms(200) } else { ms(2000) }; // a refusal is noticed when something is sent
+        assert!(took < limit, "{took:?}");
+        assert_eq!(local_of(&mut duet, ZERO), LocalId(1));
+        let stream = push(&mut duet, 10_000);
+        duet.settle();
+        assert_eq!(duet.server.read(stream).len(), 10_000);
+    }
+}
+
+/// RFC 9000 §9: a client does not move before the handshake is confirmed, and then it does at once.
+#[test]
+fn an_interface_that_goes_before_confirmation_is_left_when_that_comes() {
+    for told in [true, false] {
+        let mut duet = Duet::new();
+        let spare = duet.line(1).at_client(1);
+        duet.client.connection().add_local(spare);
+        duet.hold_next(Role::Server, usize::MAX, |frame| *frame == Frame::HandshakeDone);
+        duet.run_for(ms(50));
+        assert!(!duet.held.is_empty() && !duet.client.saw(&Event::Confirmed));
+        duet.line(0).cut_up = true;
+        if told {
+            gone(&mut duet, 0);
+        } else {
+            block(&mut duet, 0);
+        }
+        duet.run_for(ms(100));
+        assert!(shown_on(&duet, 1).is_empty(), "not before");
+        duet.unfilter();
+        duet.release();
+        duet.run_until("confirmed", |duet| duet.client.saw(&Event::Confirmed));
+        duet.run_for(ms(100));
+        assert!(duet.client.saw(&Event::PathMigrated(ZERO)), "{told}: {:?}", duet.client.events);
+        assert_eq!(local_of(&mut duet, ZERO), LocalId(1));
+        let stream = push(&mut duet, 10_000);
+        duet.settle();
+        assert_eq!(duet.server.read(stream).len(), 10_000);
+    }
+}
+
 /// RFC 9000 §9.3.3, where the path has not been proven to be anywhere yet.
 #[test]
 fn somebody_who_copies_a_handshake_packet_does_not_steal_the_connection() {

@@ -320,7 +320,7 @@ impl Path {
         self.running()?.detours.candidate.as_ref().map(|candidate| candidate.id())
     }
 
-    /// Is there a connection ID that was shown nowhere but on `route`, perhaps (RFC 9000 §9.5)?
+    /// Is there a connection ID for `route` that was shown nowhere else (RFC 9000 §9.5)?
     pub(crate) fn has_cid_for(&self, route: &RouteId) -> bool {
         let candidate = self.running().and_then(|running| running.detours.candidate.as_ref());
         let spent = candidate.is_some_and(|it| it.was_asked() && !it.id().matches(route));
