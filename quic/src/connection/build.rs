@@ -72,6 +72,7 @@ impl Load {
         match self {
             Self::Train { follower: true, .. } => Carriage::Follower,
             Self::MtuProbe => Carriage::MtuProbe,
+            _ if self.is_aside() => Carriage::Aside,
             _ => Carriage::Leader,
         }
     }

@@ -379,3 +379,44 @@ fn somebody_who_copies_a_handshake_packet_does_not_steal_the_connection() {
     let told: usize = duet.server.sent.iter().filter(|it| it.remote == thief).map(|it| it.bytes.len()).sum();
     assert!(told <= 3 * 1300, "{told} bytes");
 }
+
+/// RFC 9000 §9.4: a challenge overtakes nothing that left on the path's own route.
+#[test]
+fn a_faster_way_that_is_tried_out_makes_no_packet_of_the_path_lost() {
+    let mut duet = single();
+    duet.line(0).up = ms(100);
+    duet.line(2).up = ms(1);
+    duet.line(2).cut_down = true;
+    push(&mut duet, 10_000);
+    duet.run_for(ms(1));
+    let route = duet.line(2).at_client(2);
+    duet.client.connection().migrate_path(ZERO, route).unwrap();
+    duet.run_for(ms(80));
+    assert!(duet.server.heard(is_challenge));
+    let acked = |frame: &Frame<'static>| matches!(frame, Frame::Ack(_));
+    assert!(duet.client.heard(acked), "nothing else has arrived there");
+    assert_eq!(duet.client.connection().stats().packets_lost, 0);
+}
+
+/// RFC 9000 §9.4
+#[test]
+fn a_way_that_is_tried_out_does_not_speak_for_the_path() {
+    let mut duet = Duet::with_paths(2);
+    duet.settle();
+    duet.line(1).cut_up = true;
+    duet.line(2).cut_down = true;
+    duet.client.says(1, &[Frame::Ping]);
+    duet.run_until("suspect", |duet| duet.client.saw(&Event::PathSuspect(ONE)));
+    let route = duet.line(2).at_client(2);
+    duet.client.connection().migrate_path(ONE, route).unwrap();
+    duet.client.forget();
+    duet.run_for(ms(500));
+    let asked = |packet: &&Packet| packet.frames.iter().any(is_challenge);
+    let challenges: Vec<u64> = duet.client.said.iter().filter(asked).map(|packet| packet.number).collect();
+    let acked = |frame: &Frame<'static>| match frame {
+        Frame::Ack(ack) => ack.path == 1 && challenges.contains(&ack.largest),
+        _ => false,
+    };
+    assert!(duet.client.heard(acked));
+    assert!(!duet.client.saw(&Event::PathRecovered(ONE)));
+}
