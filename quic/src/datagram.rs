@@ -39,7 +39,7 @@ pub struct Train {
     pub tag: TrainTag,
 }
 
-/// Names the connection and path of a train; opaque to others.
+/// Names the connection of a train, its path, and the route that it takes; opaque to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainTag(pub u64);
 

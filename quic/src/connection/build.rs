@@ -17,6 +17,7 @@ use crate::id::PathId;
 use crate::log::{Cause, Packet, PacketType, Record};
 use crate::path::acks::AckForm;
 use crate::path::cids::Post;
+use crate::path::leg::Leg;
 use crate::path::migration::Via;
 use crate::path::route::DATAGRAM_SIZE_MIN;
 use crate::path::sent::{Carriage, Departure};
@@ -71,6 +72,7 @@ impl Load {
         match self {
             Self::Train { follower: true, .. } => Carriage::Follower,
             Self::MtuProbe => Carriage::MtuProbe,
+            _ if self.is_aside() => Carriage::Aside,
             _ => Carriage::Leader,
         }
     }
@@ -291,10 +293,10 @@ impl Connection {
         self.stats.bytes_sent += bytes as u64;
         let route = &mut path.running_mut()?.route;
         route.on_sent(bytes as u64, in_flight_bytes, last_number, turn.now);
-        let route = route.id();
+        let (leg, route) = (route.leg(), route.id());
         let segment_size = segment_size.min(bytes);
         self.tell_metrics(id, Cause::Sent);
-        Some(Transmission { segment_size, packets, ..Transmission::single(id, &route, bytes) })
+        Some(Transmission { segment_size, packets, ..Transmission::single((id, leg), &route, bytes) })
     }
 
     /// Enters what leaves on another route than the path's in that route's books: it is no part of the path's window.
@@ -304,14 +306,14 @@ impl Connection {
         path.counters.bytes_sent += written.bytes as u64;
         self.stats.packets_sent += 1;
         self.stats.bytes_sent += written.bytes as u64;
-        let route = match path.running_mut()?.route_via(via) {
+        let (leg, route) = match path.running_mut()?.route_via(via) {
             Some(route) => {
                 route.on_sent_aside(written.bytes as u64);
-                route.id()
+                (route.leg(), route.id())
             }
-            None => to,
+            None => (Leg::NONE, to),
         };
-        Some(Transmission::single(id, &route, written.bytes))
+        Some(Transmission::single((id, leg), &route, written.bytes))
     }
 
     /// Writes and seals one 1-RTT packet for path `id` at the front of `buffer`; `None` if it would carry nothing.

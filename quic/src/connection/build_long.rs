@@ -73,16 +73,17 @@ impl Connection {
     ) -> Option<Transmission> {
         let size = self.long_datagram_size(buffer)?;
         let mut filled = Filled::default();
-        let client = self.role == Role::Client;
-        for level in [Level::Initial, Level::Handshake] {
-            let keyed = self.handshake.as_mut()?.rung(level)?.keys.is_some();
-            let alone =
-                level == Level::Initial && self.handshake.as_mut()?.rung(Level::Handshake)?.keys.is_none();
-            if !keyed {
-                continue;
-            }
-            let least = if alone && client { usize::from(DATAGRAM_SIZE_MIN) } else { 0 };
-            let want = Size { least, follower: false };
+        let handshake = self.handshake.as_mut()?;
+        let mut levels: SmallVec<[Level; 2]> = SmallVec::from_slice(&[Level::Initial, Level::Handshake]);
+        levels.retain(|level| handshake.rung(*level).is_some_and(|rung| rung.keys.is_some()));
+        // The peer may have dropped the handshake's keys already (RFC 9000 §10.2.3).
+        let short = self.keys.is_some() && !self.tls.is_handshaking();
+        let pads = self.role == Role::Client && levels.contains(&Level::Initial);
+        let least = |filled: &Filled| {
+            if pads { usize::from(DATAGRAM_SIZE_MIN).saturating_sub(filled.bytes) } else { 0 }
+        };
+        for (at, &level) in levels.iter().enumerate() {
+            let want = Size { least: least(&filled), follower: short || at + 1 < levels.len() };
             let Some(written) =
                 self.write_long(turn, level, want, Some(farewell), &mut buffer[filled.bytes..size])
             else {
@@ -90,11 +91,9 @@ impl Connection {
             };
             filled.add(&written);
         }
-        // The peer may have dropped the handshake's keys already (RFC 9000 §10.2.3).
-        if self.keys.is_some()
-            && !self.tls.is_handshaking()
-            && let Some(written) =
-                self.write_short(turn, PathId::ZERO, Load::Close, 0, &mut buffer[filled.bytes..size])
+        let room = &mut buffer[filled.bytes..size];
+        if short
+            && let Some(written) = self.write_short(turn, PathId::ZERO, Load::Close, least(&filled), room)
         {
             filled.add(&written);
         }

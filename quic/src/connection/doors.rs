@@ -19,6 +19,7 @@ use crate::error::{CloseReason, PathErrorCode};
 use crate::event::Event;
 use crate::id::{Direction, PathId, Role, StreamId};
 use crate::log::{Initiator, Record};
+use crate::path::leg::Leg;
 use crate::path::route::Route;
 use crate::path::set::OpenPathError;
 use crate::path::{Path, Running};
@@ -84,7 +85,7 @@ impl Connection {
 
     /// The paths that were opened and are not forgotten.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> {
-        self.paths.iter().filter(|path| path.stats().is_some()).map(Path::id)
+        self.paths.iter().filter(|path| path.has_stats()).map(Path::id)
     }
 
     pub(crate) fn is_proven(&self, route: &RouteId) -> bool {
@@ -291,14 +292,22 @@ impl Connection {
         self.end(CloseReason::LocalApplication { code });
     }
 
-    /// The system refused a datagram of this size, or trains, or everything, on this path.
-    pub(crate) fn on_fate(&mut self, turn: &mut Turn<'_>, id: PathId, mtu_probe: bool, fate: Fate) {
+    /// The system refused a datagram of this size, or trains, or everything, on this route of a path.
+    pub(crate) fn on_fate(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (id, leg): (PathId, Leg),
+        mtu_probe: bool,
+        fate: Fate,
+    ) {
         let Some(running) = self.paths.get_mut(id).and_then(|path| path.running_mut()) else { return };
+        let Some(via) = running.via(leg) else { return };
+        let Some(route) = running.route_via(via) else { return };
         match fate {
-            Fate::NoSegmentation => running.route.trains.on_refused(turn.now),
+            Fate::NoSegmentation => route.trains.on_refused(turn.now),
             Fate::TooBig if mtu_probe => running.on_mtu_probe_refused(turn.now),
-            Fate::TooBig => running.route.on_too_big(turn.now),
-            Fate::Unreachable => self.on_unreachable(turn, id),
+            Fate::TooBig => route.on_too_big(turn.now),
+            Fate::Unreachable => self.on_unreachable(turn, id, via),
             Fate::Sent | Fate::NoRoom => {}
         }
         self.note_mtu(id);

@@ -151,7 +151,11 @@ impl Connection {
         frame: &Frame<'_>,
     ) -> Result<(), TransportError> {
         match *frame {
-            Frame::NewConnectionId(ref new) => self.paths.on_new_cid(turn, new),
+            Frame::NewConnectionId(ref new) => {
+                self.paths.on_new_cid(turn, new)?;
+                self.move_stranded(turn);
+                Ok(())
+            }
             Frame::RetireConnectionId { path, sequence, .. } => {
                 let carried_by: &[u8] = if path == u64::from(place.path.0) { &place.dcid } else { &[] };
                 self.paths.on_retire_cid(turn, path, sequence, carried_by)

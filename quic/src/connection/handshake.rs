@@ -82,6 +82,11 @@ impl Handshake {
         self.race.as_ref().is_some_and(|race| race.has(route))
     }
 
+    /// Did a Handshake packet leave? Until then a client may still be anywhere (RFC 9000 §8.1).
+    pub(super) fn is_committed(&self) -> bool {
+        self.second.discarded || self.second.space.peek_number() > 0
+    }
+
     /// The destination that the client chose for its first packets.
     pub(super) fn original(&self) -> Cid {
         self.original
@@ -96,13 +101,14 @@ impl Handshake {
         }
     }
 
-    /// Drops the level's keys (RFC 9001 §4.9). Returns the bytes that were in flight, which count no longer.
-    pub(super) fn discard(&mut self, level: Level) -> u64 {
-        self.timeouts = 0;
-        let Some(rung) = self.rung(level) else { return 0 };
+    /// Drops the level's keys (RFC 9001 §4.9). Returns the bytes that were in flight, which count no longer; `None` if the
+    /// keys were dropped before, which starts no timer anew.
+    pub(super) fn discard(&mut self, level: Level) -> Option<u64> {
+        let rung = self.rung(level).filter(|rung| !rung.discarded)?;
         let bytes = rung.space.in_flight_bytes();
         *rung = Rung { discarded: true, ..Rung::default() };
-        bytes
+        self.timeouts = 0;
+        Some(bytes)
     }
 
     pub(super) fn in_flight_bytes(&self) -> u64 {
@@ -198,6 +204,23 @@ mod tests {
         assert_eq!(handshake.probe_at(base, false), Some(sent_at + base));
         handshake.on_probe_timeout();
         assert!(handshake.wants_free(), "a probe is free of the congestion window");
+    }
+
+    /// RFC 9002 §6.2.2
+    #[test]
+    fn keys_are_dropped_once_and_probes_back_off_from_there() {
+        let mut handshake = Handshake::new(server_tls().initial_keys(&[1; 8]), Cid::EMPTY);
+        let base = Duration::from_millis(100);
+        handshake.rung(Level::Handshake).unwrap().keys = Some(server_tls().initial_keys(&[1; 8]));
+        handshake.on_sent(true, Instant::ZERO);
+        handshake.on_probe_timeout();
+        assert_eq!(handshake.discard(Level::Initial), Some(0));
+        handshake.rung(Level::Handshake).unwrap().probes = 0;
+        assert_eq!(handshake.probe_at(base, true), Some(Instant::ZERO + base));
+        handshake.on_probe_timeout();
+        assert_eq!(handshake.discard(Level::Initial), None);
+        handshake.rung(Level::Handshake).unwrap().probes = 0;
+        assert_eq!(handshake.probe_at(base, true), Some(Instant::ZERO + 2 * base));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::crypto::nonce::Ppn;
 use crate::crypto::phase::PhaseMark;
 use crate::crypto::{Level, TAG_LEN};
 use crate::id::{PathId, Role};
+use crate::path::leg::Leg;
 use crate::path::sent::{Carriage, Departure};
 use crate::path::set::Paths;
 use crate::turn::Turn;
@@ -276,7 +277,7 @@ impl Connection {
                 filled.add(&Written { bytes, number, in_flight: eliciting });
                 self.depart(turn, id, filled, bytes)?
             }
-            None => Transmission::single(id, &route, bytes),
+            None => Transmission::single((id, Leg::NONE), &route, bytes),
         };
         Some(Transmission {
             local_id: route.local_id(),

@@ -5,7 +5,7 @@
 
 use super::Connection;
 use super::doors::PathError;
-use super::race::ROUTES_MAX;
+use super::race::{ROUTES_MAX, Race};
 use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::error::PathErrorCode;
@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::id::{PathId, Role};
 use crate::log::{Record, SuspectTrigger};
 use crate::path::Path;
-use crate::path::migration::{Failure, Proof};
+use crate::path::migration::{Failure, Proof, Via};
 use crate::path::route::Route;
 use crate::turn::Turn;
 
@@ -65,13 +65,14 @@ impl Connection {
         if self.role == Role::Server || self.lifecycle.is_ending() {
             return;
         }
+        let stranded = self.still_stranded();
         if self.alternatives.len() < ROUTES_MAX && !self.alternatives.contains(&route) {
             self.alternatives.push(route);
         }
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             race.add(route);
         }
-        if let Some(stranded) = self.stranded
+        if let Some(stranded) = stranded
             && self.migrate_path(turn, stranded, route, true).is_ok()
         {
             self.stranded = None;
@@ -84,6 +85,9 @@ impl Connection {
             return;
         }
         self.alternatives.retain(|route| route.local_id() != local);
+        if self.present_of_zero().is_some_and(|present| present.local_id() == local) {
+            self.race_again(turn.now);
+        }
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             if race.remove(local) {
                 self.next_in_race(turn.now);
@@ -94,8 +98,11 @@ impl Connection {
             let Some(path) = self.paths.get_mut(id).filter(|path| !path.stage().is_abandoned()) else {
                 continue;
             };
-            let Some(running) = path.running_mut() else { continue };
-            if running.route.id().local_id() == local {
+            let rides = path.running().is_some_and(|running| running.route.id().local_id() == local);
+            if path.on_local_gone(turn, local) {
+                self.announce(Event::PathMigrationFailed(id));
+            }
+            if rides {
                 self.replace_path(turn, id, local);
             }
         }
@@ -115,7 +122,9 @@ impl Connection {
             self.abandon(id, PathErrorCode::PATH_UNSTABLE_OR_POOR, turn.now);
             return;
         }
-        let mut others = self.alternatives.clone().into_iter();
+        // What is tried out already may have had an answer on its way, and has an ID of its own.
+        let tried = self.paths.get(id).and_then(Path::candidate);
+        let mut others = tried.into_iter().chain(self.alternatives.clone());
         if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
             return;
         }
@@ -133,26 +142,78 @@ impl Connection {
         let route = race.advance(now);
         handshake.repeat();
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
-            running.route.redirect(route, 0);
+            running.redirect(route);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route });
+        }
+    }
+
+    /// The route of the path that carries the handshake.
+    fn present_of_zero(&self) -> Option<RouteId> {
+        Some(self.paths.get(PathId::ZERO)?.running()?.route.id())
+    }
+
+    /// The way to the server is lost. If it was heard before, but we have not sent anything that proves where we are, the
+    /// race begins again.
+    fn race_again(&mut self, now: Instant) {
+        let Some(present) = self.present_of_zero().filter(|_| self.role == Role::Client) else { return };
+        let Some(handshake) = self.handshake.as_mut().filter(|it| !it.is_committed()) else { return };
+        if handshake.race.is_none() {
+            let mut race = Race::new(present, self.config.race_after, now);
+            self.alternatives.iter().for_each(|route| race.add(*route));
+            race.on_sent();
+            handshake.race = Some(race);
+        }
+    }
+
+    /// The path whose interface is gone, unless it rides another one by now.
+    fn still_stranded(&mut self) -> Option<PathId> {
+        let present = self.paths.get(self.stranded?).and_then(Path::running)?.route.id();
+        if self.alternatives.iter().any(|other| other.local_id() == present.local_id()) {
+            self.stranded = None;
+        }
+        self.stranded
+    }
+
+    /// A path whose interface is gone moves, now that it may or that there is a connection ID for it.
+    pub(super) fn move_stranded(&mut self, turn: &mut Turn<'_>) {
+        let Some(id) = self.still_stranded() else { return };
+        let mut others = self.alternatives.clone().into_iter();
+        if others.any(|other| self.migrate_path(turn, id, other, true).is_ok()) {
+            self.stranded = None;
         }
     }
 
     /// The server was heard: the route on which it was stays.
     pub(super) fn end_race(&mut self, heard_on: RouteId) {
         let Some(handshake) = &mut self.handshake else { return };
-        handshake.race = None;
+        if handshake.race.take().is_none() {
+            return;
+        }
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.recognises(&heard_on)
         {
-            running.route.redirect(heard_on, 0);
+            running.redirect(heard_on);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: heard_on });
         }
         self.handshake_remote = heard_on.remote();
     }
 
-    /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160).
-    pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
+    /// The system knows no way from here to there, which is no reason to wait for timeouts (MP-160). What goes to where
+    /// the path came from, or to anybody who asks, is no part of it.
+    pub(super) fn on_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId, via: Via) {
+        match via {
+            Via::Present => self.on_present_unreachable(turn, id),
+            Via::Candidate => {
+                if self.paths.get_mut(id).is_some_and(|path| path.on_candidate_unreachable(turn)) {
+                    self.announce(Event::PathMigrationFailed(id));
+                }
+            }
+            Via::Former | Via::Elsewhere => {}
+        }
+    }
+
+    fn on_present_unreachable(&mut self, turn: &mut Turn<'_>, id: PathId) {
+        self.race_again(turn.now);
         let race = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut());
         if let Some(race) = race.filter(|race| race.has_others()) {
             if race.on_error() {
@@ -162,8 +223,10 @@ impl Connection {
             self.suspect(turn, id, SuspectTrigger::Unreachable);
         } else if let Some(path) = self.paths.get(id).filter(|path| !path.is_moving())
             && let Some(here) = path.running().map(|running| running.route.id())
-            && let Some(&other) = self.alternatives.iter().find(|other| !other.matches(&here))
+            && let Some(at) = self.alternatives.iter().position(|other| !other.matches(&here))
         {
+            let other = self.alternatives.remove(at);
+            self.alternatives.push(other); // the next time it is another one's turn
             let _ = self.migrate_path(turn, id, other, false);
         }
     }
@@ -191,8 +254,9 @@ impl Connection {
         fresh.on_peer_maximum(self.peer_datagram_max);
         let path = self.paths.get_mut(id).filter(|path| path.stage().is_usable());
         let path = path.ok_or(PathError::NoSuchPath)?;
-        if path.remote.spare().is_none() {
-            return Err(PathError::NoConnectionId); // RFC 9000 §9.5: one ID does not serve two local addresses
+        // RFC 9000 §9.5: one ID does not serve two local addresses. A trial waits for one that is not spent.
+        if path.remote.spare().is_none() || at_once && !path.has_cid_for(&route) {
+            return Err(PathError::NoConnectionId);
         }
         if at_once {
             path.move_to(turn, fresh, challenge);

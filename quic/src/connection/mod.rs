@@ -60,6 +60,8 @@ use crate::wire::receipt::{Receipt, Receipts};
 pub use doors::PathError;
 pub(crate) use receive::Arrival;
 
+pub(crate) use crate::path::leg::Leg;
+
 /// Events for which there is room from the start.
 const EVENTS_EXPECTED: usize = 4;
 

@@ -21,7 +21,7 @@ use crate::path::route::Route;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::header::{LongHeader, LongKind};
-use crate::wire::packet::{self, PacketKind, VERSION_1};
+use crate::wire::packet::{self, DATAGRAM_LEN_MIN, PacketKind, VERSION_1};
 
 /// A datagram for this connection.
 pub(crate) struct Arrival<'a> {
@@ -150,6 +150,9 @@ impl Connection {
         if self.role == Role::Client && handshake.heard && self.peer_scid != Some(head.scid) {
             return Ok(Err(DropReason::WrongSource)); // RFC 9000 §7.2
         }
+        if self.role == Role::Server && head.level == Level::Initial && from.size < DATAGRAM_LEN_MIN {
+            return Ok(Err(DropReason::SmallDatagram)); // RFC 9000 §14.1
+        }
         let Some(rung) = handshake.rung(head.level) else { return Ok(Err(DropReason::NoKeys)) };
         let (number, payload) = match open_long(rung, bytes, head)? {
             Ok(opened) => opened,
@@ -158,12 +161,14 @@ impl Connection {
         if self.role == Role::Client && !handshake.heard {
             handshake.heard = true;
             self.peer_scid = Some(head.scid);
-            self.end_race(from.route);
             if let Some(path) = self.paths.get_mut(PathId::ZERO) {
                 path.remote.adopt(head.scid);
             }
         }
-        if self.role == Role::Server && from.origin == Origin::Unknown {
+        if self.role == Role::Client {
+            self.end_race(from.route);
+        }
+        if self.role == Role::Server && from.origin != Origin::Present {
             self.on_client_elsewhere(from);
         }
         if self.role == Role::Server && head.level == Level::Handshake {
@@ -286,12 +291,16 @@ impl Connection {
         self.idle.on_received(turn.now);
     }
 
-    /// A client that nobody has proven to be anywhere sent from another address: it races, and hears us there perhaps.
+    /// A client that nobody has proven to be anywhere sent from another address: it races, and hears us there perhaps. Or
+    /// somebody copied what it sent.
     fn on_client_elsewhere(&mut self, from: &From) {
+        let mut fresh = Route::new(from.route, &self.config, false);
+        fresh.on_peer_maximum(self.peer_datagram_max);
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
             && !running.route.is_validated()
+            && !running.route.recognises(&from.route)
         {
-            running.route.redirect(from.route, from.size);
+            running.redirect_in_doubt(fresh, from.size);
             self.log.record(|| Record::Redirected { path: PathId::ZERO, route: from.route });
             if let Some(handshake) = &mut self.handshake {
                 handshake.repeat(); // what went to the other address may be lost

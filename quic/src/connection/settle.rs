@@ -83,7 +83,7 @@ impl Connection {
         running.route.on_acked(&report, sampled, next_number, now);
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
-        let recovered = path.on_progress(now);
+        let recovered = report.progress && path.on_progress(now);
         self.tell_metrics(id, Cause::Acked { newest_sent_at: report.newest_sent_at });
         if recovered {
             self.announce(Event::PathRecovered(id));
@@ -354,5 +354,5 @@ fn detect_in(
             space.forget_lost_run();
         }
     }
-    report.packets
+    report.packets + report.aside
 }

@@ -187,24 +187,22 @@ impl Connection {
         self.drop_level(Level::Handshake);
         self.handshake = None;
         self.prove_address(turn);
+        self.move_stranded(turn);
         self.paths.reserve(turn);
         self.announce(Event::Confirmed);
     }
 
     /// A client whose address changed during the handshake is asked whether it is there (RFC 9000 §8.2).
     fn prove_address(&mut self, turn: &Turn<'_>) {
-        let challenge = self.patience().challenge(turn.now);
-        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut())
-            && !running.route.is_validated()
-        {
-            running.route.challenge(challenge);
+        let patience = self.patience();
+        if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
+            running.ask_where_unproven(patience, turn.now);
         }
     }
 
     /// Drops the keys of a level and takes what was in flight there off the books (RFC 9002 §6.4).
     pub(super) fn drop_level(&mut self, level: Level) {
-        let Some(handshake) = &mut self.handshake else { return };
-        let bytes = handshake.discard(level);
+        let Some(bytes) = self.handshake.as_mut().and_then(|it| it.discard(level)) else { return };
         if let Some(running) = self.paths.get_mut(PathId::ZERO).and_then(|path| path.running_mut()) {
             running.route.on_discarded(bytes);
             running.reset_timeouts();

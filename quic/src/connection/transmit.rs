@@ -11,6 +11,7 @@ use crate::base::address::{Ecn, LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::id::PathId;
 use crate::log::Decided;
+use crate::path::leg::Leg;
 use crate::path::migration::Via;
 use crate::path::route::{Allowance, DATAGRAM_SIZE_MIN, PROOF_CREDIT_MIN};
 use crate::path::set::Views;
@@ -21,7 +22,7 @@ use crate::turn::Turn;
 /// Purposes that may turn out empty in one visit, beyond one for each path.
 const EMPTY_PURPOSES_MAX: usize = 8;
 
-/// Credit below which an unproven path does not send its own acknowledgements.
+/// Credit below which no acknowledgement goes to an unproven address.
 const ACK_CREDIT_MIN: u64 = 64;
 
 /// A datagram or train that was written to the buffer.
@@ -31,6 +32,8 @@ pub(crate) struct Transmission {
     pub(crate) segment_size: usize,
     pub(crate) packets: usize,
     pub(crate) path: PathId,
+    /// Which of the path's routes it takes.
+    pub(crate) leg: Leg,
     pub(crate) local_id: LocalId,
     pub(crate) source: Option<IpAddr>,
     pub(crate) remote: SocketAddr,
@@ -41,12 +44,13 @@ pub(crate) struct Transmission {
 
 impl Transmission {
     /// One datagram over `route`.
-    pub(super) fn single(path: PathId, route: &RouteId, bytes: usize) -> Self {
+    pub(super) fn single((path, leg): (PathId, Leg), route: &RouteId, bytes: usize) -> Self {
         Self {
             bytes,
             segment_size: bytes,
             packets: 1,
             path,
+            leg,
             local_id: route.local_id(),
             source: route.source(),
             remote: route.remote(),
@@ -292,17 +296,21 @@ impl Connection {
     /// Acknowledgements return on their own path, which keeps RTT samples honest (MP-292). Those of a path that is given
     /// up return on the best other one (MP-170). Those of a suspect path return by turns: what just arrived shows that
     /// half of it works, and the other path may be worse than we know.
+    ///
+    /// None leave where the peer is unproven and got all it may: that would hold up all others.
     pub(super) fn ack_path(&self, of: PathId) -> Option<PathId> {
         let path = self.paths.get(of)?;
         let own = match path.stage() {
-            Stage::Open => true,
-            Stage::Probing => path.running().is_some_and(|running| running.route.credit() >= ACK_CREDIT_MIN),
+            Stage::Open | Stage::Probing => true,
             Stage::Suspect { .. } => {
                 !self.paths.has_alternative(of)
                     || path.running().is_some_and(|it| it.space.acks.is_turn_of_own_path())
             }
             Stage::Reserved | Stage::AbandonQueued | Stage::Leaving { .. } => false,
         };
-        if own && path.remote.current().is_some() { Some(of) } else { self.paths.best(Some(of)) }
+        if own && path.may_send(ACK_CREDIT_MIN) {
+            return Some(of);
+        }
+        self.paths.best_with_credit(Some(of), ACK_CREDIT_MIN)
     }
 }

@@ -17,7 +17,7 @@ use crate::id::{PathId, Role, StreamId};
 use crate::path::Path;
 use crate::wire::cursor::Writer;
 use crate::wire::frame::Frame;
-use crate::wire::packet::PacketKind;
+use crate::wire::packet::{DATAGRAM_LEN_MIN, PacketKind};
 
 /// One end.
 pub(crate) struct End {
@@ -117,9 +117,12 @@ impl End {
         self.says_raw(PacketKind::OneRtt, path, &encoded(frames));
     }
 
-    /// A packet with any bytes as its payload, even none.
+    /// A packet with any bytes as its payload, even none. A client's first packets fill their datagram, or nobody would
+    /// read them (RFC 9000 §14.1).
     pub(crate) fn says_raw(&mut self, kind: PacketKind, path: u32, payload: &[u8]) {
-        self.says_so(Say::new(kind, PathId(path), payload.to_vec()));
+        let pads = self.role == Role::Client && kind == PacketKind::Initial;
+        let pad_to = if pads { DATAGRAM_LEN_MIN } else { 0 };
+        self.says_so(Say { pad_to, ..Say::new(kind, PathId(path), payload.to_vec()) });
     }
 
     /// A packet with everything chosen by the test.

@@ -42,6 +42,7 @@ mod rules_negotiation;
 mod rules_opening;
 mod rules_recovery;
 mod rules_resources;
+mod rules_routes;
 mod rules_status;
 mod tests;
 mod wire;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::pair::{Pair, Wire, route};
 use super::*;
 use crate::config::TransportConfig;
+use crate::connection::Leg;
 use crate::error::{CloseReason, PathErrorCode, TransportErrorCode};
 use crate::id::{Direction, PathId};
 use crate::stats::DatagramStats;
@@ -201,7 +202,7 @@ fn sizes_follow_the_paths_and_what_no_path_carries_any_more_is_dropped() {
         let Pair { client, now, .. } = pair;
         let Endpoint { entries, cids, rng, .. } = client;
         let mut turn = Turn { now: *now, slot: slot as u32, cids, rng };
-        entries[slot].connection.on_fate(&mut turn, id, false, Fate::TooBig);
+        entries[slot].connection.on_fate(&mut turn, (id, Leg::default()), false, Fate::TooBig);
     };
     narrow(&mut pair, small);
     let max_on = |pair: &mut Pair, id| pair.client().datagram_max_on(PathId(id));

@@ -242,26 +242,6 @@ fn the_first_way_of_a_race_is_known_afterwards_like_the_others() {
     assert!(pair.server_saw(&Event::PathMigrated(ZERO)), "{:?}", pair.server_events);
 }
 
-#[test]
-fn what_the_system_calls_unreachable_is_not_where_a_lone_path_moves_to() {
-    let transport = TransportConfig { max_paths: 1, ..TransportConfig::default() };
-    let mut pair = Pair::over(transport, &[route(1001)]);
-    pair.mute.insert(LocalId(0));
-    confirmation(&mut pair);
-    pair.settle();
-    pair.mute.remove(&LocalId(0));
-    let mut client = pair.client();
-    let stream = client.open_stream(Direction::Bidirectional).unwrap();
-    client.write(stream, [Bytes::from_static(b"hello")]).unwrap();
-    drop(client);
-    let mut wire = Wire::default();
-    pair.client.transmit(&mut wire, pair.now);
-    pair.mute.insert(LocalId(1));
-    pair.client.on_fate(wire.sent[0].0.tag, Fate::Unreachable, pair.now);
-    pair.settle();
-    assert_eq!(local(&mut pair), LocalId(0));
-}
-
 /// Both paths of a client go with their interface: the one that can move does, once there is another.
 #[test]
 fn a_path_that_is_not_proven_yet_strands_nobody() {

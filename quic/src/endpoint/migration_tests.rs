@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::pair::{Pair, route};
+use super::pair::{Pair, Wire, route};
 use super::*;
 use crate::base::address::LocalId;
 use crate::config::TransportConfig;
 use crate::connection::PathError;
+use crate::datagram::Fate;
 use crate::id::{Direction, PathId, StreamId};
-use crate::stats::PathStats;
+use crate::stats::{PathStage, PathStats};
 
 const ZERO: PathId = PathId::ZERO;
 
@@ -189,4 +190,23 @@ fn servers_cannot_move_paths() {
     let (key, now) = (pair.server_key(), pair.now);
     let refused = pair.server.connection(key, now).unwrap().migrate_path(ZERO, route(1));
     assert_eq!(refused, Err(PathError::ServerCannotMigrate));
+}
+
+#[test]
+fn what_became_of_a_train_says_nothing_of_a_way_that_the_path_took_later() {
+    let mut pair = confirmed();
+    pair.client().open_path(route(1001)).unwrap();
+    pair.settle();
+    pair.client().set_path_backup(PathId(1), true).unwrap();
+    pair.settle();
+    ask(&mut pair, 1000);
+    let mut wire = Wire::default();
+    pair.client.transmit(&mut wire, pair.now);
+    let train = wire.sent.iter().find(|(train, _)| train.local_id == LocalId(0)).unwrap().0;
+    pair.client().migrate_path(ZERO, route(1002)).unwrap();
+    pair.settle();
+    assert!(pair.saw(&Event::PathMigrated(ZERO)));
+    assert_eq!(pair.client().path_stats(ZERO).unwrap().stage, PathStage::Open);
+    pair.client.on_fate(train.tag, Fate::Unreachable, pair.now);
+    assert_eq!(pair.client().path_stats(ZERO).unwrap().stage, PathStage::Open);
 }

@@ -286,14 +286,14 @@ impl Endpoint {
 
     /// The fate of a train that this endpoint sent.
     pub fn on_fate(&mut self, tag: TrainTag, fate: Fate, now: Instant) {
-        let Some(transmit::Tagged { slot, generation, path, mtu_probe }) = transmit::untag(tag) else {
+        let Some(transmit::Tagged { slot, generation, path, leg, mtu_probe }) = transmit::untag(tag) else {
             return;
         };
         let Some(entry) = self.entries.get_mut(slot as usize) else { return };
         if entry.generation & transmit::GENERATION_MASK == generation {
             entry.connection.set_log_time(now);
             let mut turn = Turn { now, slot, cids: &mut self.cids, rng: &mut self.rng };
-            entry.connection.on_fate(&mut turn, path, mtu_probe, fate);
+            entry.connection.on_fate(&mut turn, (path, leg), mtu_probe, fate);
             self.mark(slot);
         }
     }

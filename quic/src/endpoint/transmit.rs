@@ -6,6 +6,7 @@
 use super::Endpoint;
 use crate::base::address::Ecn;
 use crate::base::time::Instant;
+use crate::connection::Leg;
 use crate::datagram::{Outbox, Train, TrainTag};
 use crate::id::PathId;
 use crate::turn::Turn;
@@ -22,10 +23,12 @@ pub enum Transmitted {
 }
 
 /// Bits of a connection's generation that fit in a tag.
-pub(super) const GENERATION_MASK: u32 = 0xffff;
+pub(super) const GENERATION_MASK: u32 = 0xfff;
 
 /// Bits of a path's ID that fit in a tag.
 const PATH_MASK: u32 = 0x7fff;
+
+const _: () = assert!(GENERATION_MASK.count_ones() + Leg::BITS + 1 + PATH_MASK.count_ones() == u32::BITS);
 
 /// What a tag says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +37,8 @@ pub(super) struct Tagged {
     /// Its low bits.
     pub(super) generation: u32,
     pub(super) path: PathId,
+    /// Which of the path's routes it takes.
+    pub(super) leg: Leg,
     /// It is a probe for a larger datagram size.
     pub(super) mtu_probe: bool,
 }
@@ -41,7 +46,7 @@ pub(super) struct Tagged {
 fn tag(it: Tagged) -> TrainTag {
     // Paths are told apart by 15 bits here, which only ever mixes up the fates of trains.
     let (generation, path) = (it.generation & GENERATION_MASK, it.path.0 & PATH_MASK);
-    let low = generation << 16 | u32::from(it.mtu_probe) << 15 | path;
+    let low = generation << 20 | it.leg.bits() << 16 | u32::from(it.mtu_probe) << 15 | path;
     TrainTag(u64::from(it.slot) << 32 | u64::from(low))
 }
 
@@ -52,7 +57,8 @@ pub(super) fn untag(tag: TrainTag) -> Option<Tagged> {
     let low = tag.0 as u32;
     Some(Tagged {
         slot: (tag.0 >> 32) as u32,
-        generation: low >> 16,
+        generation: low >> 20,
+        leg: Leg::from_bits(low >> 16),
         path: PathId(low & PATH_MASK),
         mtu_probe: low & (PATH_MASK + 1) != 0,
     })
@@ -127,6 +133,7 @@ impl Endpoint {
                     slot,
                     generation: entry.generation,
                     path: sent.path,
+                    leg: sent.leg,
                     mtu_probe: sent.mtu_probe,
                 }),
             });
@@ -170,9 +177,9 @@ mod tests {
 
     #[test]
     fn tags_lead_back() {
-        for mtu_probe in [false, true] {
-            let there = Tagged { slot: 7, generation: 0x0123_4567, path: PathId(3), mtu_probe };
-            assert_eq!(untag(tag(there)), Some(Tagged { generation: 0x4567, ..there }));
+        for (mtu_probe, leg) in [(false, Leg::NONE), (true, Leg::from_bits(9))] {
+            let there = Tagged { slot: 7, generation: 0x0123_4567, path: PathId(3), leg, mtu_probe };
+            assert_eq!(untag(tag(there)), Some(Tagged { generation: 0x567, ..there }));
         }
         assert_eq!(untag(ORPHAN), None);
     }

@@ -244,6 +244,8 @@ pub enum DropReason {
     WrongCid,
     /// The server changed its connection ID during the handshake (RFC 9000 §7.2).
     WrongSource,
+    /// An Initial packet of a client in a datagram of less than 1200 bytes (RFC 9000 §14.1).
+    SmallDatagram,
 }
 
 /// Which threshold made a packet count as lost (RFC 9002 §6.1; RFC 8899 §5.1.1).

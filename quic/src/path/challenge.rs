@@ -75,6 +75,16 @@ impl Challenge {
         data
     }
 
+    /// Did a challenge leave?
+    pub(crate) fn was_asked(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// The system did not send the last one.
+    pub(crate) fn on_unsent(&mut self) {
+        self.sent.pop();
+    }
+
     /// What `data` shows, if it answers one of ours.
     pub(crate) fn on_response(&self, data: [u8; 8], now: Instant) -> Option<Answer> {
         let asked = self.sent.iter().find(|asked| asked.data == data)?;

@@ -210,6 +210,11 @@ impl RemoteCids {
         self.held.get(1).map(|held| held.cid)
     }
 
+    /// How many such there are.
+    pub(crate) fn spares(&self) -> usize {
+        self.held.len().saturating_sub(1)
+    }
+
     /// The ID for the route that the path left.
     pub(crate) fn parked(&self) -> Option<Cid> {
         self.parked.map(|held| held.cid)

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use crate::base::address::RouteId;
+use crate::base::address::{LocalId, RouteId};
 use crate::base::time::Instant;
 use crate::path::challenge::{Challenge, Owed};
+use crate::path::leg::Leg;
 use crate::path::route::{DATAGRAM_SIZE_MIN, PROOF_CREDIT_MIN, Route};
 use crate::path::stage::Stage;
 use crate::path::{Path, Running};
@@ -148,6 +149,55 @@ impl Running {
         }
     }
 
+    /// Which of the path's routes has this name, if it still is one.
+    pub(crate) fn via(&self, leg: Leg) -> Option<Via> {
+        let has = |route: &Option<Box<Route>>| route.as_ref().is_some_and(|route| route.leg() == leg);
+        if self.route.leg() == leg {
+            Some(Via::Present)
+        } else if has(&self.detours.former) {
+            Some(Via::Former)
+        } else {
+            has(&self.detours.candidate).then_some(Via::Candidate)
+        }
+    }
+
+    /// A name for a route that begins.
+    fn next_leg(&mut self) -> Leg {
+        self.leg = self.leg.next();
+        self.leg
+    }
+
+    /// The addresses change before anything is proven: during the handshake, before the first answer.
+    pub(crate) fn redirect(&mut self, id: RouteId) {
+        let leg = self.next_leg();
+        self.route.redirect(id);
+        self.route.set_leg(leg);
+    }
+
+    /// The same, by a packet of `bytes` that may be a copy. The addresses left are kept, those before them rather than
+    /// many, and asked once that is possible (RFC 9000 §9.3.3).
+    pub(crate) fn redirect_in_doubt(&mut self, mut fresh: Route, bytes: usize) {
+        let to = fresh.id();
+        fresh.set_leg(self.next_leg());
+        fresh.on_received(bytes);
+        if let Some(mut former) = self.detours.former.take_if(|former| former.recognises(&to)) {
+            self.route.redirect_to(&mut former);
+        } else {
+            self.route.redirect_to(&mut fresh);
+            self.detours.former.get_or_insert_with(|| Box::new(fresh));
+        }
+    }
+
+    /// Asks whether the peer is where it was heard last, and whether it is where it was before, as far as nobody knows.
+    pub(crate) fn ask_where_unproven(&mut self, patience: Patience, now: Instant) {
+        let former = self.detours.former.as_deref_mut();
+        for route in [&mut self.route].into_iter().chain(former) {
+            if !route.is_validated() && !route.is_challenged() {
+                route.challenge(patience.challenge(now));
+            }
+        }
+    }
+
     /// The answer to a challenge that goes this way.
     pub(crate) fn take_response(&mut self, via: Via) -> Option<Owed> {
         let here = self.route.id();
@@ -206,19 +256,20 @@ impl Path {
     pub(crate) fn on_peer_moved(
         &mut self,
         turn: &mut Turn<'_>,
-        fresh: Route,
+        mut fresh: Route,
         bytes: usize,
         patience: Patience,
     ) {
         let Some(running) = self.running.as_deref_mut() else { return };
         let to = fresh.id();
+        fresh.set_leg(running.next_leg());
+        fresh.on_received(bytes);
         let returns = running.detours.former.take_if(|former| former.recognises(&to));
         let back = returns.is_some();
         let mut next = returns.map_or(fresh, |former| *former);
         if !next.is_validated() && !next.is_challenged() {
             next.challenge(patience.challenge(turn.now));
         }
-        next.on_received(bytes);
         let mut left = running.ride(next, turn.now);
         // A route that was never proven is nothing to return to; the one before it still is.
         if left.is_validated() {
@@ -235,17 +286,56 @@ impl Path {
 
     /// We want the path to move to `fresh`, once the way is tried out.
     pub(crate) fn try_out(&mut self, turn: &mut Turn<'_>, mut fresh: Route, challenge: Challenge) {
+        self.end_trial(turn);
         fresh.challenge(challenge);
         let Some(running) = self.running.as_deref_mut() else { return };
-        if running.detours.candidate.replace(Box::new(fresh)).is_some() {
-            self.remote.drop_spare(turn);
-        }
+        fresh.set_leg(running.next_leg());
+        running.detours.candidate = Some(Box::new(fresh));
     }
 
-    /// The path moves to `fresh` at once, because there is no way back.
+    /// The path does not move to where that was tried out. The ID that was shown there is spent (RFC 9000 §9.5). `false`
+    /// if nothing was tried out.
+    fn end_trial(&mut self, turn: &mut Turn<'_>) -> bool {
+        let candidate = self.running.as_deref_mut().and_then(|running| running.detours.candidate.take());
+        if candidate.as_ref().is_some_and(|candidate| candidate.was_asked()) {
+            self.remote.drop_spare(turn);
+        }
+        candidate.is_some()
+    }
+
+    /// A local address of ours is gone: nothing is tried out from there. `false` if nothing was.
+    pub(crate) fn on_local_gone(&mut self, turn: &mut Turn<'_>, local: LocalId) -> bool {
+        self.candidate().is_some_and(|candidate| candidate.local_id() == local) && self.end_trial(turn)
+    }
+
+    /// The system knows no way to where the path would go. `false` if nothing was tried out.
+    pub(crate) fn on_candidate_unreachable(&mut self, turn: &mut Turn<'_>) -> bool {
+        let candidate = self.running.as_deref_mut().and_then(|running| running.detours.candidate.as_mut());
+        candidate.and_then(|candidate| candidate.challenge_mut()).into_iter().for_each(Challenge::on_unsent);
+        self.end_trial(turn)
+    }
+
+    /// The route that is being tried out.
+    pub(crate) fn candidate(&self) -> Option<RouteId> {
+        self.running()?.detours.candidate.as_ref().map(|candidate| candidate.id())
+    }
+
+    /// Is there a connection ID for `route` that was shown nowhere else (RFC 9000 §9.5)?
+    pub(crate) fn has_cid_for(&self, route: &RouteId) -> bool {
+        let candidate = self.running().and_then(|running| running.detours.candidate.as_ref());
+        let spent = candidate.is_some_and(|it| it.was_asked() && !it.id().matches(route));
+        self.remote.spares() > usize::from(spent)
+    }
+
+    /// The path moves to `fresh` at once, because there is no way back. What was tried out there was shown the ID that the
+    /// path takes along; one that was shown elsewhere is spent.
     pub(crate) fn move_to(&mut self, turn: &mut Turn<'_>, mut fresh: Route, challenge: Challenge) {
+        if self.candidate().is_some_and(|candidate| !candidate.matches(&fresh.id())) {
+            self.end_trial(turn);
+        }
         fresh.challenge(challenge);
         let Some(running) = self.running.as_deref_mut() else { return };
+        fresh.set_leg(running.next_leg());
         running.ride(fresh, turn.now);
         running.detours = Detours::default();
         running.wants_ping = true;
@@ -295,8 +385,8 @@ impl Path {
         let now = turn.now;
         let probing = matches!(self.stage(), Stage::Probing);
         let running = self.running.as_deref_mut()?;
-        if running.detours.candidate.take_if(|candidate| candidate.has_failed(now)).is_some() {
-            self.remote.drop_spare(turn);
+        if running.detours.candidate.as_ref().is_some_and(|candidate| candidate.has_failed(now)) {
+            self.end_trial(turn);
             return Some(Failure::Candidate);
         }
         if let Some(former) = running.detours.former.as_mut().filter(|former| former.has_failed(now)) {
@@ -307,7 +397,9 @@ impl Path {
         if !running.route.has_failed(now) {
             return None;
         }
-        let Some(former) = running.detours.former.take().filter(|_| !probing) else {
+        // What nobody answers from either is nothing to return to.
+        let former = running.detours.former.take_if(|it| it.is_validated() || it.is_challenged());
+        let Some(former) = former.filter(|_| !probing) else {
             return Some(Failure::Path);
         };
         running.ride(*former, now); // RFC 9000 §9.3.2

@@ -8,6 +8,7 @@ pub(crate) mod challenge;
 pub(crate) mod cids;
 pub(crate) mod doubt;
 pub(crate) mod idle;
+pub(crate) mod leg;
 pub(crate) mod loss;
 pub(crate) mod migration;
 pub(crate) mod mtu;
@@ -29,6 +30,7 @@ use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
 use crate::path::idle::Upkeep;
+use crate::path::leg::Leg;
 use crate::path::loss::probe_after;
 use crate::path::migration::Detours;
 use crate::path::route::{PROOF_CREDIT_MIN, Route};
@@ -71,6 +73,8 @@ pub(crate) struct Running {
     pub(crate) responses: Responses,
     pub(crate) upkeep: Upkeep,
     detours: Detours,
+    /// The name of the route that began last.
+    leg: Leg,
     /// Something that is no probe is to leave, so that the peer hears of us here.
     wants_ping: bool,
     timeouts: u32,
@@ -190,6 +194,7 @@ impl Path {
             responses: Responses::default(),
             upkeep,
             detours: Detours::default(),
+            leg: Leg::default(),
             wants_ping: false,
             timeouts: 0,
             probes_owed: 0,
@@ -398,6 +403,11 @@ impl Path {
         alarms.into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 
+    /// Is there a connection ID for a packet, and credit for so many bytes (RFC 9000 §8.1)?
+    pub(crate) fn may_send(&self, bytes: u64) -> bool {
+        self.remote.current().is_some() && self.running().is_some_and(|it| it.route.credit() >= bytes)
+    }
+
     /// What the scheduler sees; `None` unless stream data may leave here.
     pub(crate) fn view(&self, demand_bytes: u64, now: Instant) -> Option<PathView> {
         if !self.stage.is_usable() || self.remote.current().is_none() {
@@ -420,6 +430,11 @@ impl Path {
             segment_size: route.datagram_size(),
             loss_permille: route.loss_permille(),
         })
+    }
+
+    /// Are there numbers for its owner?
+    pub(crate) fn has_stats(&self) -> bool {
+        self.running.is_some() || self.last.is_some()
     }
 
     /// The numbers for its owner; `None` for a path that was never used.

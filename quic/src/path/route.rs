@@ -16,6 +16,7 @@ use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
 use crate::id::PathId;
 use crate::log::{Metrics, RttMetrics};
 use crate::path::challenge::{Answer, Challenge};
+use crate::path::leg::Leg;
 pub(crate) use crate::path::mtu::DATAGRAM_SIZE_MIN;
 use crate::path::mtu::Mtu;
 use crate::path::pacer::Pacer;
@@ -78,6 +79,7 @@ pub(crate) struct Route {
 #[derive(Debug)]
 struct Face {
     id: RouteId,
+    leg: Leg,
     validated: bool,
     /// The peer's first packets came from several addresses: what it read proves none of them.
     redirected: bool,
@@ -90,8 +92,8 @@ struct Face {
 impl Route {
     pub(crate) fn new(id: RouteId, config: &TransportConfig, validated: bool) -> Self {
         let (received_bytes, unproven_sent_bytes) = (0, 0);
-        let challenge = None;
-        let face = Face { id, validated, redirected: false, received_bytes, unproven_sent_bytes, challenge };
+        let (leg, redirected, challenge) = (Leg::default(), false, None);
+        let face = Face { id, leg, validated, redirected, received_bytes, unproven_sent_bytes, challenge };
         Self {
             face,
             rtt: RttEstimator::new(config.initial_rtt),
@@ -114,6 +116,15 @@ impl Route {
         self.face.id
     }
 
+    /// Its name among the routes of its path.
+    pub(crate) fn leg(&self) -> Leg {
+        self.face.leg
+    }
+
+    pub(crate) fn set_leg(&mut self, leg: Leg) {
+        self.face.leg = leg;
+    }
+
     /// Another controller decides from now on; it begins anew.
     pub(crate) fn set_congestion(&mut self, kind: &CongestionKind) {
         self.congestion = kind.build(self.datagram_size());
@@ -121,12 +132,20 @@ impl Route {
     }
 
     /// The addresses change before anything is proven: during the handshake, before the first answer.
-    pub(crate) fn redirect(&mut self, id: RouteId, received: usize) {
+    pub(crate) fn redirect(&mut self, id: RouteId) {
         debug_assert!(self.face.challenge.is_none());
         self.face.id = id;
         self.face.redirected = true;
-        self.face.received_bytes = received as u64;
+        self.face.received_bytes = 0;
         self.face.unproven_sent_bytes = 0;
+    }
+
+    /// The same, and `other` brings the new addresses and what came from there. It has the old ones afterwards; what was
+    /// learned stays here.
+    pub(crate) fn redirect_to(&mut self, other: &mut Self) {
+        debug_assert!(self.face.challenge.is_none() && other.face.challenge.is_none());
+        std::mem::swap(&mut self.face, &mut other.face);
+        self.face.redirected = true;
     }
 
     /// Does a datagram with these addresses belong to this route? A local address that became known is learned.
@@ -157,6 +176,11 @@ impl Route {
     /// The question that waits for an answer.
     pub(crate) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
         self.face.challenge.as_deref_mut()
+    }
+
+    /// Did a challenge leave?
+    pub(crate) fn was_asked(&self) -> bool {
+        self.face.challenge.as_ref().is_some_and(|challenge| challenge.was_asked())
     }
 
     /// Is the question still open?

@@ -35,6 +35,8 @@ pub(crate) enum Carriage {
     /// As a probe for a larger datagram size. Its peer acknowledges it, but it asks for no repeat, and its loss says
     /// nothing of congestion (RFC 9000 §14.4) and nothing of the path's health.
     MtuProbe,
+    /// On another route than the path rides: what becomes of it says nothing of the path.
+    Aside,
 }
 
 /// One packet number's record.

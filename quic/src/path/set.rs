@@ -183,7 +183,12 @@ impl Paths {
 
     /// The best path for what may go anywhere and must arrive.
     pub(crate) fn best(&self, besides: Option<PathId>) -> Option<PathId> {
-        let usable = self.usable().filter(|path| Some(path.id()) != besides);
+        self.best_with_credit(besides, 0)
+    }
+
+    /// The best path on which so many bytes may leave, whether or not the peer's address is proven.
+    pub(crate) fn best_with_credit(&self, besides: Option<PathId>, bytes: u64) -> Option<PathId> {
+        let usable = self.usable().filter(|path| Some(path.id()) != besides && path.may_send(bytes));
         usable.min_by_key(|path| preference(path)).map(Path::id)
     }
 

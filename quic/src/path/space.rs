@@ -49,6 +49,8 @@ pub(crate) struct Space {
     pub(crate) phase: PhaseMark,
     sent: SentRing,
     largest_acked: Option<u64>,
+    /// The same of those that left on the path's own routes: they alone overtake each other.
+    largest_heard: Option<u64>,
     /// No outstanding packet lies below.
     settled_below: u64,
     /// When the oldest packet below an acknowledged one counts as lost.
@@ -74,6 +76,9 @@ pub(crate) struct AckReport {
     pub(crate) bytes: u64,
     /// Newly acknowledged packets of any kind.
     pub(crate) newly_acked: u64,
+    /// One of them left on the present route and asked for it: the path works. What is acknowledged by the way may have
+    /// arrived long ago.
+    pub(crate) progress: bool,
     /// When the newest of them was sent.
     pub(crate) newest_sent_at: Option<Instant>,
     /// Send time of the frame's largest packet, if that was newly acknowledged and an ack-eliciting packet was too: an
@@ -81,7 +86,7 @@ pub(crate) struct AckReport {
     pub(crate) sample_from: Option<Instant>,
     /// Packets declared lost that were not.
     pub(crate) spurious: u64,
-    /// The largest packet number acknowledged so far.
+    /// The largest packet number acknowledged so far, of packets that left on the path's own routes.
     pub(crate) largest: u64,
     /// Packets larger than every route must carry, late ones and probes included.
     pub(crate) large: Arrived,
@@ -104,8 +109,10 @@ pub(crate) struct Gone {
 /// What one pass of loss detection found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossReport {
-    /// All but probes for a larger datagram size.
+    /// All but probes for a larger datagram size, and but those that left aside.
     pub(crate) packets: u64,
+    /// Those that left aside.
+    pub(crate) aside: u64,
     /// Of packets that counted in flight.
     pub(crate) bytes: u64,
     pub(crate) newest_sent_at: Instant,
@@ -208,14 +215,15 @@ impl Space {
             }
             for number in low..=high {
                 let Some(sent) = self.sent.get(number).copied() else { continue };
-                let stale = self.settle_stale(number, &sent);
+                let aside = sent.carriage == Carriage::Aside;
+                let elsewhere = self.settle_stale(number, &sent) || aside;
                 let outcome = match sent.fate {
                     Fate::Acked | Fate::Skipped => continue,
                     Fate::Lost => Outcome::AckedLate,
                     Fate::Outstanding => Outcome::Acked,
                 };
                 match outcome {
-                    _ if stale => {}
+                    _ if elsewhere => {}
                     Outcome::Acked => {
                         report.on_outstanding(&sent);
                         report.on_arrived(number, &sent);
@@ -226,11 +234,15 @@ impl Space {
                     }
                 }
                 report.newly_acked += 1;
-                if !stale {
+                if !aside {
+                    self.largest_heard = self.largest_heard.max(Some(number));
+                }
+                if !elsewhere {
+                    report.progress |= sent.eliciting || sent.carriage == Carriage::MtuProbe;
                     eliciting |= sent.eliciting;
                     report.newest_sent_at = report.newest_sent_at.max(Some(sent.at));
                 }
-                if number == ack.largest && !stale {
+                if number == ack.largest && !elsewhere {
                     report.sample_from = Some(sent.at);
                 }
                 self.sent.receipts(number).for_each(|receipt| sink(receipt, outcome));
@@ -241,7 +253,7 @@ impl Space {
             report.sample_from = None;
         }
         self.largest_acked = self.largest_acked.max(Some(ack.largest));
-        report.largest = self.largest_acked.unwrap_or(ack.largest);
+        report.largest = self.largest_heard.unwrap_or(ack.largest);
         Ok(report)
     }
 
@@ -257,7 +269,7 @@ impl Space {
     ) -> LossReport {
         let mut report = LossReport::default();
         self.loss_at = None;
-        if let Some(largest) = self.largest_acked {
+        if let Some(largest) = self.largest_heard {
             let mut number = self.settled_below.max(self.sent.base());
             while number <= largest {
                 let Some(sent) = self.sent.get(number).copied() else { break };
@@ -298,6 +310,10 @@ impl Space {
         }
         if sent.carriage == Carriage::MtuProbe {
             return; // no repeat, and no congestion (RFC 9000 §14.4)
+        }
+        if sent.carriage == Carriage::Aside {
+            report.aside += 1;
+            return; // it carries nothing that would be missed
         }
         report.packets += 1;
         if sent.in_flight && !stale {
@@ -399,7 +415,7 @@ impl Space {
         if !self.awaits_ack() {
             return None;
         }
-        let from = self.largest_acked.map_or(0, |largest| largest + 1).max(self.settled_below);
+        let from = self.largest_heard.map_or(0, |largest| largest + 1).max(self.settled_below);
         self.sent
             .from(from)
             .find(|(_, sent)| sent.eliciting && sent.fate == Fate::Outstanding)
@@ -448,7 +464,7 @@ impl AckReport {
             self.large.add(sent.bytes, sent.at);
         }
         match sent.carriage {
-            Carriage::Leader => {}
+            Carriage::Leader | Carriage::Aside => {}
             Carriage::Follower => self.followers.add(sent.bytes, sent.at),
             Carriage::MtuProbe => self.mtu_probe = Some((number, sent.bytes)),
         }

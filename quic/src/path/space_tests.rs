@@ -241,3 +241,22 @@ fn a_peer_that_never_acknowledges_gets_no_endless_acknowledgements() {
     acknowledge(&mut space, &[5]).unwrap();
     assert!(!space.is_saturated());
 }
+
+#[test]
+fn what_left_aside_is_no_sample_no_progress_and_overtakes_nothing() {
+    let mut space = Space::default();
+    send_many(&mut space, 2);
+    let aside = Departure { in_flight: false, ..departure(2, 1200, false, Carriage::Aside) };
+    (0..4).for_each(|_| space.on_sent(aside, &Receipts::default()));
+    let report = acknowledge(&mut space, &[5]).unwrap();
+    assert_eq!((report.newly_acked, report.progress, report.packets), (1, false, 0));
+    assert!(lost(&mut space, 1000).1.is_empty());
+    assert_eq!(space.oldest_unheard_at(), Some(at(0)));
+    let report = acknowledge(&mut space, &[0, 4, 5]).unwrap();
+    assert_eq!((report.newly_acked, report.progress, report.sample_from), (2, true, None));
+    assert_eq!((report.largest, space.largest_acked()), (0, Some(5)));
+    send(&mut space, 900, true);
+    acknowledge(&mut space, &[6]).unwrap();
+    let report = lost(&mut space, 1000).0;
+    assert_eq!((report.packets, report.aside), (1, 2));
+}

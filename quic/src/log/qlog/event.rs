@@ -440,6 +440,7 @@ fn put_dropped(data: &mut Object<'_>, bytes: usize, reason: DropReason) {
         DropReason::WrongRoute => ("rejected", "address that the path does not use"),
         DropReason::WrongCid => ("rejected", "coalesced with another connection ID"),
         DropReason::WrongSource => ("rejected", "source connection ID changed"),
+        DropReason::SmallDatagram => ("rejected", "initial packet in a small datagram"),
     };
     data.object("raw", |raw| raw.number("length", bytes as u64));
     data.object("details", |object| object.text("reason", details));
