@@ -210,11 +210,16 @@ impl Connection {
         }
     }
 
-    /// The last state of an abandoned path goes; what was unacknowledged is lost (MP-171).
+    /// An abandoned path waited long enough: what is unacknowledged there is lost (MP-171), and its last state goes.
     pub(super) fn stop_path(&mut self, id: PathId) {
         let (streams, settled) = (&mut self.streams, &mut self.scratch.settled);
-        if let Some(mut running) = self.paths.get_mut(id).and_then(Path::stop) {
-            running.space.lose_all(|receipt, outcome| sort(streams, settled, receipt, outcome));
+        let Some(path) = self.paths.get_mut(id) else { return };
+        if let Some(running) = path.running_mut() {
+            let bytes = running.space.lose_all(|receipt, outcome| sort(streams, settled, receipt, outcome));
+            running.route.on_discarded(bytes);
+        }
+        if path.may_stop() {
+            path.stop();
         }
         self.settle_rest();
     }

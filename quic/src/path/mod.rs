@@ -354,7 +354,16 @@ impl Path {
         }
     }
 
-    /// Takes the running part away: the time for late packets is over. Its numbers stay until the path is forgotten.
+    /// The time for late packets is over. `false` if the path must go on listening: a peer that has not answered may not
+    /// know, and may have nowhere else to say so (MP-166, MP-179).
+    pub(crate) fn may_stop(&mut self) -> bool {
+        if !self.peer_abandoned {
+            self.stage = Stage::Leaving { until: Instant::NEVER };
+        }
+        self.peer_abandoned
+    }
+
+    /// Takes the running part away. Its numbers stay until the path is forgotten.
     pub(crate) fn stop(&mut self) -> Option<Box<Running>> {
         self.last = self.stats().map(Box::new);
         self.running.take()
@@ -373,8 +382,7 @@ impl Path {
     /// The earliest thing to be done for this path, and what.
     pub(crate) fn alarm(&self, timing: Timing) -> Option<(Instant, Alarm)> {
         if let Stage::Leaving { until } = self.stage {
-            // Who has not answered may not know, and may have nowhere else to say so (MP-166, MP-179).
-            return self.running.as_ref().filter(|_| self.peer_abandoned).map(|_| (until, Alarm::Gone));
+            return self.running.as_ref().map(|_| (until, Alarm::Gone));
         }
         let running = self.running.as_ref()?;
         let mut alarms = [None; 8];

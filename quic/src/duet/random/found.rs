@@ -162,3 +162,24 @@ fn what_the_peer_must_know_of_given_up_paths_is_in_every_probe() {
         ],
     );
 }
+
+#[test]
+fn frames_that_left_on_a_path_just_given_up_are_repeated_although_its_peer_does_not_answer() {
+    let (client, server) = (Role::Client, Role::Server);
+    played(
+        2,
+        &[
+            Operation::Wait { ms: 1 },
+            Operation::Wait { ms: 1 },
+            Operation::Write { by: client, stream: 0, bytes: 5123 },
+            Operation::Open { line: 0, if_absent: false, backup: true },
+            Operation::Hold { from: client },
+            Operation::Abandon { by: client, path: 0, code: 0 },
+            Operation::Wait { ms: 525 },
+            Operation::Open { line: 6, if_absent: false, backup: false },
+            Operation::Abandon { by: server, path: 1, code: 0 },
+            Operation::LocalGone { line: 6 },
+            Operation::Wait { ms: 476 },
+        ],
+    );
+}
