@@ -16,6 +16,7 @@ use crate::congestion::{self, AnyController, CongestionKind, Controller as _};
 use crate::id::PathId;
 use crate::log::{Metrics, RttMetrics};
 use crate::path::challenge::{Answer, Challenge};
+use crate::path::delivery::{Delivery, Episode};
 use crate::path::leg::Leg;
 pub(crate) use crate::path::mtu::DATAGRAM_SIZE_MIN;
 use crate::path::mtu::Mtu;
@@ -519,52 +520,6 @@ impl Route {
 
 fn histogram() -> Histogram<u32> {
     Histogram::new_with_bounds(1, RTT_US_MAX, 2).expect("bounds are constants")
-}
-
-/// Losses that the congestion controller answers once: all packets sent before the first answer.
-#[derive(Clone, Copy, Debug)]
-struct Episode {
-    answered_at: Instant,
-    newest_sent_at: Instant,
-    missing: u64,
-}
-
-impl Episode {
-    fn after(before: Option<Self>, report: &LossReport, now: Instant) -> Self {
-        match before.filter(|before| report.newest_sent_at <= before.answered_at) {
-            Some(before) => Self {
-                answered_at: before.answered_at,
-                newest_sent_at: before.newest_sent_at.max(report.newest_sent_at),
-                missing: before.missing + report.packets,
-            },
-            None => Self { answered_at: now, newest_sent_at: report.newest_sent_at, missing: report.packets },
-        }
-    }
-}
-
-/// How fast a route delivers, measured over rounds: from one packet's departure to its acknowledgement.
-#[derive(Debug, Default)]
-struct Delivery {
-    round_from: Instant,
-    round_bytes: u64,
-    rate: u64,
-}
-
-impl Delivery {
-    fn on_acked(&mut self, bytes: u64, newest_sent_at: Instant, now: Instant) {
-        self.round_bytes += bytes;
-        if newest_sent_at < self.round_from {
-            return;
-        }
-        let span = now.since(self.round_from);
-        if self.round_from > Instant::ZERO && !span.is_zero() {
-            let rate = Rate::of(self.round_bytes, span).bytes_per_second();
-            // Rise at once, sink slowly: a round with little to send says little about the route.
-            self.rate = rate.max(self.rate - self.rate / 8);
-        }
-        self.round_from = now;
-        self.round_bytes = 0;
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::cid::CidTable;
 use crate::config::Shard;
+use crate::wire::cursor::Writer;
+use crate::wire::receipt::Receipts;
 
 /// MP-176, P-34
 #[test]

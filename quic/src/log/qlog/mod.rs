@@ -4,6 +4,7 @@
 //! chunks away and says when it has no room; whole chunks are dropped then, and the log says how many events are missing.
 //! Opens no file and starts no thread. Times are milliseconds since the origin that the owner names.
 
+mod data;
 mod event;
 mod frame;
 mod json;
