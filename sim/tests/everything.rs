@@ -177,6 +177,7 @@ fn everything_at_once_with_the_first_100_seeds() {
 
 #[test]
 fn everything_at_once_with_the_next_100_seeds_or_as_many_as_asked_for() {
-    let more = std::env::var("BRAID_SEEDS").ok().map(|it| it.parse().expect("BRAID_SEEDS is a number"));
+    let more: Option<u64> =
+        std::env::var("BRAID_SEEDS").ok().map(|it| it.parse().expect("BRAID_SEEDS is a number"));
     everything(100..100 + more.unwrap_or(100));
 }

@@ -55,14 +55,31 @@ impl Connection {
             let Some(written) = self.write_long(turn, level, want, None, room) else { break };
             filled.add(&written);
         }
+        if !has_initial && filled.packets == levels.len() {
+            self.add_short_probe(turn, &mut filled, &mut buffer[..size]);
+        }
         let sent = self.depart(turn, PathId::ZERO, filled, filled.bytes);
         if let Some(race) = self.handshake.as_mut().and_then(|handshake| handshake.race.as_mut()) {
             race.on_sent();
         }
-        if self.role == Role::Client && levels.contains(&Level::Handshake) && filled.packets == levels.len() {
+        if self.role == Role::Client && levels.contains(&Level::Handshake) && filled.packets >= levels.len() {
             self.drop_level(Level::Initial); // RFC 9001 §4.9.1
         }
         sent
+    }
+
+    /// A client that repeats its last handshake packets may talk to a server that is done and has dropped their keys. A
+    /// PING that it can read shows where the client is now, should a NAT have moved it (RFC 9002 §6.2.4).
+    fn add_short_probe(&mut self, turn: &mut Turn<'_>, filled: &mut Filled, buffer: &mut [u8]) {
+        let repeats = self.handshake.as_ref().is_some_and(|handshake| handshake.is_repeating());
+        if self.role == Role::Server || !repeats || self.keys.is_none() || self.tls.is_handshaking() {
+            return;
+        }
+        if let Some(written) =
+            self.write_short(turn, PathId::ZERO, Load::Probe, 0, &mut buffer[filled.bytes..])
+        {
+            filled.add(&written);
+        }
     }
 
     pub(super) fn build_long_close(

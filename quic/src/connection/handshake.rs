@@ -166,6 +166,11 @@ impl Handshake {
         self.repeat();
     }
 
+    /// Did the probe timeout fire since the peer was last heard to make progress?
+    pub(super) fn is_repeating(&self) -> bool {
+        self.timeouts > 0
+    }
+
     /// Sends everything unacknowledged again.
     pub(super) fn repeat(&mut self) {
         let mut any = false;

@@ -43,6 +43,22 @@ fn challenges_to(duet: &Duet, remote: SocketAddr) -> Vec<[u8; 8]> {
     frames.filter_map(data).collect()
 }
 
+#[test]
+fn a_client_whose_address_changes_before_it_hears_the_handshake_is_confirmed_is_found_again() {
+    let mut duet = Duet::new();
+    duet.drop_all(Role::Server, |frame| matches!(frame, Frame::HandshakeDone));
+    duet.run_until("the server is done", |duet| duet.server.saw(&Event::Confirmed));
+    assert!(!duet.client.saw(&Event::Confirmed));
+    duet.line(0).outside = address("10.8.8.8:8");
+    duet.line(0).cut_up = true; // its first 1-RTT packets are lost, and their probes wait for the confirmation
+    duet.run_for(ms(150));
+    duet.line(0).cut_up = false;
+    duet.unfilter();
+    duet.run_until("the client is done", |duet| duet.client.saw(&Event::Confirmed));
+    duet.settle();
+    assert_eq!(stats(&mut duet.server, 0).route.remote(), address("10.8.8.8:8"));
+}
+
 /// MP-118, MP-121, P-51
 #[test]
 fn probing_packets_move_nothing_and_others_do() {
