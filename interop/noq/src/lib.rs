@@ -5,6 +5,8 @@
 #[path = "../../quinn/src/family.rs"]
 mod family;
 mod paths;
+#[path = "../../quinn/src/race.rs"]
+pub mod race;
 
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 //! What it shares with its forks is in `family`; here is what is its own.
 
 mod family;
+pub mod race;
 
 use bytes::Bytes;
 use interop_perf::{Failure, READ_BYTES};

@@ -1,0 +1,7 @@
+//! `quinn-race-client`: does one workload of the race on one thread and says what came of it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    interop_race::run("quinn-race-client", quinn_peer::race::drive)
+}
