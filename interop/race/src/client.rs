@@ -198,17 +198,16 @@ async fn memories<S: Stack>(
 ) -> Result<Vec<Option<S::Memory>>, Failure> {
     let mut memories = Vec::new();
     for _ in 0..count {
-        let memory = match resumed {
-            true => Some(stack.memory().ok_or_else(|| unsupported("this client cannot resume"))?),
-            false => None,
-        };
-        if let Some(memory) = &memory {
-            let link = stack.connect(Some(memory)).await?;
-            remembered(&**stack, memory, &link).await?;
-            stack.was_resumed(memory, &link); // it was not, and what comes then counts anew
-            link.close();
+        if !resumed {
+            memories.push(None);
+            continue;
         }
-        memories.push(memory);
+        let memory = stack.memory().ok_or_else(|| unsupported("this client cannot resume"))?;
+        let link = stack.connect(Some(&memory)).await?;
+        remembered(&**stack, &memory, &link).await?;
+        stack.was_resumed(&memory, &link); // it was not, and what comes then counts anew
+        link.close();
+        memories.push(Some(memory));
     }
     Ok(memories)
 }

@@ -150,7 +150,12 @@ fn run_all(options: &Options, raw: &Path, secrets: &Path) -> Result<(Vec<Record>
                 let record = match record {
                     Ok(record) => record,
                     Err(failure) => {
-                        eprintln!("rivals: {} {} {}: {failure}", word(leg.name), word(server), word(client));
+                        eprintln!(
+                            "rivals: {} {} {}: {failure}",
+                            word(&leg.name),
+                            word(&server),
+                            word(&client)
+                        );
                         continue;
                     }
                 };
@@ -182,10 +187,10 @@ fn run(
     let (network, workload) = (leg.network, leg.name);
     eprintln!(
         "{} {} {} by {} #{repetition}: {text}",
-        word(network),
-        word(workload),
-        word(server),
-        word(client)
+        word(&network),
+        word(&workload),
+        word(&server),
+        word(&client)
     );
     Ok(Record { network, workload, server, client, repetition, measured, skipped })
 }

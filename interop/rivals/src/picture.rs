@@ -73,7 +73,7 @@ fn panel_in<DB: DrawingBackend>(
         let anchor = Pos::new(horizontal, VPos::Center);
         ("sans-serif", size).into_font().color(color).pos(anchor)
     };
-    area.draw_text(&word(*name), &style(15, &BLACK, HPos::Left), (MARGIN, MARGIN + 2))?;
+    area.draw_text(&word(name), &style(15, &BLACK, HPos::Left), (MARGIN, MARGIN + 2))?;
     area.draw_text(
         meaning(name.unit()),
         &style(11, &RGBColor(90, 90, 90), HPos::Left),
@@ -91,7 +91,7 @@ fn panel_in<DB: DrawingBackend>(
         area.draw(&Rectangle::new(bar, color.filled()))?;
         let whisker = [(at(summary.least), middle), (at(summary.most), middle)];
         area.draw(&PathElement::new(whisker, BLACK.stroke_width(1)))?;
-        area.draw_text(&word(*server), &style(12, &BLACK, HPos::Right), (left - 5, middle))?;
+        area.draw_text(&word(server), &style(12, &BLACK, HPos::Right), (left - 5, middle))?;
         let text = number(name.unit(), summary.median);
         area.draw_text(&text, &style(12, &BLACK, HPos::Left), (at(summary.most) + 6, middle))?;
     }

@@ -151,7 +151,7 @@ impl Name {
 }
 
 /// The word for something on the command line and in tables.
-pub(crate) fn word(value: impl ValueEnum) -> String {
+pub(crate) fn word(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
@@ -210,10 +210,10 @@ mod tests {
     #[test]
     fn names_are_the_same_on_the_command_line_and_in_records() {
         for name in Name::value_variants() {
-            assert_eq!(serde_json::to_string(name).unwrap(), format!("\"{}\"", word(*name)));
+            assert_eq!(serde_json::to_string(name).unwrap(), format!("\"{}\"", word(name)));
         }
         for stack in Stack::value_variants() {
-            assert_eq!(serde_json::to_string(stack).unwrap(), format!("\"{}\"", word(*stack)));
+            assert_eq!(serde_json::to_string(stack).unwrap(), format!("\"{}\"", word(stack)));
         }
     }
 

@@ -45,19 +45,14 @@ impl Program {
     pub(crate) fn start(path: &Path, words: &[String], place: Place<'_>) -> Result<Self, Failure> {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let core = place.core.to_string();
-        let mut command = match place.namespace {
-            // Both replace themselves, so that the child is the program in the end.
-            Some(namespace) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace, "taskset", "--cpu-list", &core]);
-                command
-            }
-            None => {
-                let mut command = Command::new("taskset");
-                command.args(["--cpu-list", &core]);
-                command
-            }
-        };
+        // Each of these replaces itself by the next, so that the child is the program in the end.
+        let mut line = Vec::new();
+        if let Some(namespace) = place.namespace {
+            line.extend(["ip", "netns", "exec", namespace]);
+        }
+        line.extend(["taskset", "--cpu-list", &core]);
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]);
         command.arg(path).args(words);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
@@ -129,14 +124,12 @@ impl Program {
     /// A failure that tells what the program said about it.
     pub(crate) fn story(&mut self, what: &str) -> Failure {
         let status = self.finish();
-        let said = self.complaints.try_iter().collect::<Vec<_>>().join(" / ");
+        // The last words of a program that has ended may still be under way.
+        let wait = if status.is_some() { END_LIMIT } else { Duration::ZERO };
+        let said =
+            std::iter::from_fn(|| self.complaints.recv_timeout(wait).ok()).collect::<Vec<_>>().join(" / ");
         let ended = status.map_or_else(|| "still running".to_owned(), |status| status.to_string());
         format!("{}: {what} ({ended}; it said: {said})", self.name).into()
-    }
-
-    /// What it complained about.
-    pub(crate) fn complaint(&self) -> String {
-        self.complaints.try_iter().collect::<Vec<_>>().join(" / ")
     }
 }
 

@@ -51,9 +51,12 @@ pub(crate) enum End {
 impl Course {
     /// Runs a workload once.
     pub(crate) fn run(&self, up: &Up, name: Name, server: Stack, client: Client) -> Result<End, Failure> {
-        let path = self.server_path(server);
-        if !path.exists() {
-            return Ok(End::Skipped(format!("{} was not built", path.display())));
+        let (path, client_path) = (self.server_path(server), self.client_path(client_of(server, client)));
+        for path in [&path, &client_path] {
+            if !path.exists() {
+                let name = path.file_name().unwrap_or_default().display();
+                return Ok(End::Skipped(format!("there is no {name}")));
+            }
         }
         let (server_space, client_space) = up.namespaces();
         let mut listening = Program::start(
@@ -74,7 +77,15 @@ impl Course {
     fn server_path(&self, stack: Stack) -> PathBuf {
         match stack {
             Stack::Braid => self.braid.join("server"),
-            other => self.programs.join(format!("{}-race-server", word(other))),
+            other => self.programs.join(format!("{}-race-server", word(&other))),
+        }
+    }
+
+    /// A stack's client, or loadgen.
+    fn client_path(&self, stack: Option<Stack>) -> PathBuf {
+        match stack {
+            Some(stack) => self.programs.join(format!("{}-race-client", word(&stack))),
+            None => self.braid.join("loadgen"),
         }
     }
 
@@ -94,7 +105,7 @@ impl Course {
         workload: Workload,
         place: Place<'_>,
     ) -> Result<Program, Failure> {
-        let path = self.programs.join(format!("{}-race-client", word(stack)));
+        let path = self.client_path(Some(stack));
         let mut words = vec![target.to_owned(), "--cert".to_owned(), self.cert.display().to_string()];
         words.extend(workload.words());
         Program::start(&path, &words, place)
@@ -137,7 +148,7 @@ impl Course {
             return Ok(End::Skipped("loadgen has no such workload".to_owned()));
         };
         let meter = Meter::start(server, None);
-        let mut client = Program::start(&self.braid.join("loadgen"), &words, place)?;
+        let mut client = Program::start(&self.client_path(None), &words, place)?;
         let report = client.rest(self.time + PREPARE_LIMIT);
         let mut measured = meter.stop(server, None);
         let Some((outcome, cpu_s)) = from_loadgen(&report) else {
@@ -211,23 +222,23 @@ fn loadgen_words(target: &str, workload: Workload) -> Option<Vec<String>> {
     Some(line.split_whitespace().map(str::to_owned).collect())
 }
 
-/// CPU time from here to there.
+/// CPU seconds from here to there.
 struct Meter {
-    server_s: f64,
-    client_s: f64,
-    machine_s: f64,
+    server: f64,
+    client: f64,
+    machine: f64,
 }
 
 impl Meter {
     fn start(server: &Program, client: Option<&Program>) -> Self {
-        let machine_s = machine_cpu_s();
-        Self { server_s: server.cpu_s(), client_s: client.map_or(0.0, Program::cpu_s), machine_s }
+        let (server, client) = (server.cpu_s(), client.map_or(0.0, Program::cpu_s));
+        Self { server, client, machine: machine_cpu_s() }
     }
 
     fn stop(&self, server: &Program, client: Option<&Program>) -> Measured {
-        let server_cpu_s = server.cpu_s() - self.server_s;
-        let client_cpu_s = client.map_or(0.0, Program::cpu_s) - self.client_s;
-        let machine_s = machine_cpu_s() - self.machine_s;
+        let server_cpu_s = server.cpu_s() - self.server;
+        let client_cpu_s = client.map_or(0.0, Program::cpu_s) - self.client;
+        let machine_s = machine_cpu_s() - self.machine;
         Measured {
             server_cpu_s,
             client_cpu_s,

@@ -47,7 +47,7 @@ impl Cell<'_> {
     /// A line of a table, behind the names.
     fn line(&self) -> String {
         let Some(score) = self.score() else {
-            return format!("{} | | | | |", self.skipped.unwrap_or("nothing"));
+            return format!("{} | | | | | |", self.skipped.unwrap_or("nothing"));
         };
         let percent = |summary: Option<Summary>| {
             summary.map_or_else(String::new, |summary| format!("{:.0} %", summary.median * 100.0))
@@ -60,8 +60,9 @@ impl Cell<'_> {
         let on_the_clock = self.unit != Unit::Memory;
         let busy = |value: Option<Summary>| if on_the_clock { percent(value) } else { String::new() };
         format!(
-            "{} | {} | {} | {} | {} |",
+            "{} | {:.0} % | {} | {} | {} | {} |",
             ranged(score, |value| number(self.unit, value)),
+            score.spread() * 100.0,
             rate.map_or_else(String::new, |rate| number(rate_unit(self.unit), rate.median)),
             tail.map_or_else(String::new, |tail| format!("{:.0} µs", tail.median)),
             busy(self.of(|measured| Some(measured.busy().0))),
@@ -112,15 +113,15 @@ pub(crate) fn tables(records: &[Record]) -> String {
         if last != Some((*network, *name)) {
             let _ = write!(
                 text,
-                "\n### {}, {}\n\n| server | client | {} | per second | p99 | server busy | client busy |\n\
-                 |---|---|---|---|---|---|---|\n",
-                word(*name),
-                word(*network),
+                "\n### {}, {}\n\n| server | client | {} | spread | per second | p99 | server busy | client busy |\n\
+                 |---|---|---|---|---|---|---|---|\n",
+                word(name),
+                word(network),
                 meaning(cell.unit),
             );
             last = Some((*network, *name));
         }
-        let _ = writeln!(text, "| {} | {} | {}", word(*server), word(*client), cell.line());
+        let _ = writeln!(text, "| {} | {} | {}", word(server), word(client), cell.line());
     }
     text
 }
@@ -163,7 +164,9 @@ mod tests {
         let records = [125_000_000, 375_000_000, 250_000_000].map(|bytes| record(Stack::Noq, 0, bytes, 0.0));
         let text = tables(&records);
         assert!(
-            text.contains("| noq | neutral | 2.00 Gb (1.00 Gb to 3.00 Gb) | 2.00 Gb |  | 100 % | 50 % |"),
+            text.contains(
+                "| noq | neutral | 2.00 Gb (1.00 Gb to 3.00 Gb) | 100 % | 2.00 Gb |  | 100 % | 50 % |"
+            ),
             "{text}"
         );
         assert!(!text.contains("no result"), "{text}");

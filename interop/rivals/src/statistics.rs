@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn the_middle_of_an_even_number_lies_between_two() {
-        assert_eq!(Summary::of([4.0, 1.0, 2.0, 9.0]).unwrap().median, 3.0);
+        let summary = Summary::of([4.0, 1.0, 2.0, 9.0]).unwrap();
+        assert_eq!(summary, Summary { median: 3.0, least: 1.0, most: 9.0, count: 4 });
         let alone = Summary::of([7.0]).unwrap();
         assert_eq!((alone.median, alone.spread()), (7.0, 0.0));
     }
