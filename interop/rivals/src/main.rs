@@ -73,6 +73,9 @@ struct Options {
     braid: PathBuf,
 }
 
+/// What a result says about itself.
+const README: &str = include_str!("readme.md");
+
 /// The runs of one workload over one network.
 struct Leg {
     network: Network,
@@ -106,11 +109,31 @@ fn race(options: &Options) -> Result<usize, Failure> {
     let result = run_all(options, &raw, &secrets);
     fs::remove_dir_all(&secrets)?;
     let (records, failed) = result?;
-    fs::write(options.out.join("tables.md"), report::tables(&records))?;
+    let command = command(std::env::args().skip(1));
+    let (standing, tables) = (report::standing(&records), report::tables(&records));
+    let readme =
+        README.replace("{standing}", &standing).replace("{command}", &command).replace("{tables}", &tables);
+    fs::write(options.out.join("README.md"), readme)?;
+    fs::write(options.out.join("command"), command + "\n")?;
     picture::draw(&records, &options.out.join("rivals.svg"))?;
-    println!("{}", report::tables(&records));
-    println!("{}", options.out.display());
+    println!("{tables}\n{standing}\n{}", options.out.display());
     Ok(failed)
+}
+
+/// How `scripts/rivals` was called: its own words are not part of it.
+fn command(words: impl Iterator<Item = String>) -> String {
+    let mut line = "scripts/rivals".to_owned();
+    let mut words = words;
+    while let Some(word) = words.next() {
+        let own = ["--root", "--programs", "--braid"].contains(&word.as_str());
+        if own {
+            words.next();
+        } else {
+            line.push(' ');
+            line.push_str(&word);
+        }
+    }
+    line
 }
 
 fn run_all(options: &Options, raw: &Path, secrets: &Path) -> Result<(Vec<Record>, usize), Failure> {
@@ -247,6 +270,13 @@ mod tests {
         let count = |network| legs.iter().filter(|leg| leg.network == network).count();
         assert_eq!((count(Network::Loopback), count(Network::Veth)), (Name::value_variants().len(), 4));
         assert!(legs.iter().all(|leg| leg.repeat == if leg.name == Name::Idle { 1 } else { 3 }));
+    }
+
+    #[test]
+    fn the_command_is_the_scripts() {
+        let words = "--root r --programs p --braid b --out o --quick --only quinn";
+        let command = command(words.split(' ').map(str::to_owned));
+        assert_eq!(command, "scripts/rivals --out o --quick --only quinn");
     }
 
     #[test]

@@ -104,10 +104,40 @@ pub(crate) fn meaning(unit: Unit) -> &'static str {
     }
 }
 
+/// Braid beside the best of the others, as the neutral client measured them.
+pub(crate) fn standing(records: &[Record]) -> String {
+    let cells = cells(records);
+    let mut text = warning(records);
+    text.push_str(
+        "\n| workload | network | Braid | best other | Braid is better by |\n|---|---|---|---|---|\n",
+    );
+    for ((network, name, server, client), cell) in &cells {
+        let (Stack::Braid, Client::Neutral, Some(ours)) = (server, client, cell.score()) else { continue };
+        let others = cells.iter().filter(|((at, what, server, by), _)| {
+            (at, what, by) == (network, name, client) && *server != Stack::Braid
+        });
+        let scores = others.filter_map(|((_, _, server, _), cell)| Some((*server, cell.score()?.median)));
+        let less_is_more = matches!(cell.unit, Unit::Latency | Unit::Memory);
+        let worth = |value: f64| if less_is_more { -value } else { value };
+        let Some((best, theirs)) = scores.max_by(|a, b| worth(a.1).total_cmp(&worth(b.1))) else { continue };
+        let factor = if less_is_more { theirs / ours.median } else { ours.median / theirs };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} by {} | x {factor:.2} |",
+            word(name),
+            word(network),
+            number(cell.unit, ours.median),
+            number(cell.unit, theirs),
+            word(&best),
+        );
+    }
+    text
+}
+
 /// All tables.
 pub(crate) fn tables(records: &[Record]) -> String {
     let cells = cells(records);
-    let mut text = warning(records);
+    let mut text = String::new();
     let mut last = None;
     for ((network, name, server, client), cell) in &cells {
         if last != Some((*network, *name)) {
@@ -169,7 +199,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(!text.contains("no result"), "{text}");
+        assert!(!standing(&records).contains("no result"), "{text}");
     }
 
     #[test]
@@ -184,8 +214,30 @@ mod tests {
 
     #[test]
     fn a_busy_machine_is_said_first() {
-        let text = tables(&[record(Stack::Noq, 0, 1, 0.0), record(Stack::Noq, 1, 1, 0.5)]);
+        let text = standing(&[record(Stack::Noq, 0, 1, 0.0), record(Stack::Noq, 1, 1, 0.5)]);
         assert!(text.starts_with("**The machine was not alone with the race**: in 1 of 2 runs"), "{text}");
+    }
+
+    #[test]
+    fn braid_stands_beside_the_best_of_the_others() {
+        let mut records = vec![
+            record(Stack::Braid, 0, 1_000_000_000, 0.0),
+            record(Stack::Noq, 0, 250_000_000, 0.0),
+            record(Stack::S2n, 0, 500_000_000, 0.0),
+        ];
+        let text = standing(&records);
+        assert!(text.contains("| download | loopback | 8.00 Gb | 4.00 Gb by s2n | x 2.00 |"), "{text}");
+        for record in &mut records {
+            record.workload = Name::Idle;
+            let bytes = record.measured.unwrap().outcome.bytes as f64 / 1e6;
+            record.measured =
+                record.measured.map(|m| Measured { connection_bytes: Some(bytes * 1024.0), ..m });
+        }
+        let text = standing(&records);
+        assert!(
+            text.contains("| idle | loopback | 1000.0 KiB | 250.0 KiB by noq | x 0.25 |"),
+            "less is more: {text}"
+        );
     }
 
     #[test]
