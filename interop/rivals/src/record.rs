@@ -74,9 +74,14 @@ pub(crate) fn from_loadgen(report: &str) -> Option<(Outcome, f64)> {
     let latency = |name: &str| number(&report["latency_us"][name]).unwrap_or_default();
     let elapsed_s = number(&report["duration_s"])?;
     let bits = number(&report["goodput_bps"])? * elapsed_s;
+    let moved = format!("{:.0}", bits / 8.0).parse::<u64>().ok()?;
+    // Uploads count when they are handed over; what has not left by the end is no work that a server did.
+    let paths = report["paths"].as_array().into_iter().flatten();
+    let sent = paths.map(|path| path["sender"]["stream_bytes_sent"].as_u64()).collect::<Option<Vec<_>>>();
+    let sent = sent.filter(|sent| !sent.is_empty()).map_or(u64::MAX, |sent| sent.iter().sum());
     let outcome = Outcome {
         operations: report["requests"]["completed"].as_u64()?,
-        bytes: format!("{:.0}", bits / 8.0).parse().ok()?,
+        bytes: moved.min(sent),
         elapsed_s,
         resumed: 0,
         latency_us: Latency { p50: latency("p50"), p99: latency("p99"), max: latency("max") },
@@ -130,6 +135,15 @@ mod tests {
         let (outcome, cpu_s) = from_loadgen(report).unwrap();
         assert_eq!((outcome.operations, outcome.bytes, cpu_s), (7, 1000, 0.25));
         assert_eq!(outcome.latency_us, Latency { p50: 74.0, p99: 3915.0, max: 27711.0 });
+        let with = |paths: &str| report.replace("\"cpu\"", &format!("\"paths\": {paths}, \"cpu\""));
+        let bytes = |report: &str| from_loadgen(report).unwrap().0.bytes;
+        let path = r#"{"sender": {"stream_bytes_sent": 300}}"#;
+        assert_eq!(
+            bytes(&with(&format!("[{path}, {path}]"))),
+            600,
+            "what is still in a buffer does not count"
+        );
+        assert_eq!(bytes(&with(r#"[{"sender": {"stream_bytes_sent": null}}]"#)), 1000, "nobody knows");
         assert_eq!(from_loadgen("{}"), None);
         assert_eq!(from_loadgen("no"), None);
     }
