@@ -63,7 +63,7 @@ impl Program {
 
     /// The next line of its output.
     pub(crate) fn line(&mut self, limit: Duration) -> Result<String, Failure> {
-        self.lines.recv_timeout(limit).map_err(|_| self.story(&format!("said nothing for {limit:?}")))
+        self.lines.recv_timeout(limit).map_err(|_| self.story("did not say what it should"))
     }
 
     /// The rest of the next line that begins with `start`.
