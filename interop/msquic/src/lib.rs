@@ -16,7 +16,6 @@ use interop_race::{
 };
 use msquic::ffi::{
     QUIC_GLOBAL_EXECUTION_CONFIG, QUIC_PARAM_CONFIGURATION_SETTINGS, QUIC_PARAM_GLOBAL_EXECUTION_CONFIG,
-    QUIC_SETTINGS,
 };
 use msquic::{
     Addr, Api, BufferRef, CertificateFile, Configuration, Connection, ConnectionEvent, ConnectionRef,
@@ -96,7 +95,7 @@ fn run_on(core: u16) -> Result<(), Status> {
 
 /// Leaves what is sent where it is until it is acknowledged; the crate's own setters can only switch things on.
 fn send_without_copies(configuration: &Configuration) -> Result<(), Status> {
-    let mut settings = QUIC_SETTINGS::default();
+    let mut settings = *Settings::new().as_ffi_ref();
     // SAFETY: both views of this union are plain integers, and zero is a value of either.
     unsafe { settings.__bindgen_anon_1.IsSet.set_SendBufferingEnabled(1) };
     settings.set_SendBufferingEnabled(0);
@@ -108,13 +107,17 @@ fn send_without_copies(configuration: &Configuration) -> Result<(), Status> {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape of msquic's callbacks")]
+#[expect(
+    clippy::needless_pass_by_value,
+    clippy::unnecessary_wraps,
+    reason = "the shape of msquic's callbacks"
+)]
 fn on_connection(connection: ConnectionRef, event: ConnectionEvent<'_>) -> Result<(), Status> {
     match event {
         ConnectionEvent::Connected { .. } => send_ticket(&connection),
         ConnectionEvent::PeerStreamStarted { stream, .. } => {
             let mut job = Job::default();
-            stream.set_callback_handler(move |stream, event| job.on_event(&stream, event));
+            stream.set_callback_handler(move |stream, event| job.on_event(&stream, &event));
         }
         ConnectionEvent::ShutdownComplete { .. } => {
             // SAFETY: this is the last event of a connection that nobody else closes.
@@ -146,11 +149,11 @@ struct Job {
 }
 
 impl Job {
-    fn on_event(&mut self, stream: &StreamRef, event: StreamEvent<'_>) -> Result<(), Status> {
+    fn on_event(&mut self, stream: &StreamRef, event: &StreamEvent<'_>) -> Result<(), Status> {
         match event {
             StreamEvent::Receive { buffers, .. } => {
-                if self.request_len < REQUEST_LEN {
-                    buffers.iter().for_each(|buffer| self.read(buffer.as_bytes()));
+                for buffer in *buffers {
+                    self.read(buffer.as_bytes());
                 }
             }
             StreamEvent::PeerSendShutdown => self.uploaded = true,
