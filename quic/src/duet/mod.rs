@@ -28,6 +28,7 @@
 
 #![allow(dead_code, unused_imports, reason = "a toolbox: not every tool is in use at every time")]
 
+mod ack_frequency;
 mod code_points;
 mod end;
 pub(crate) mod frames;
