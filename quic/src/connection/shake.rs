@@ -154,6 +154,7 @@ impl Connection {
             ));
         }
         self.lifecycle = Lifecycle::Open;
+        self.stats.resumed = self.tls.is_resumed();
         if let Some(limit) = self.agreed.multipath {
             if !self.keys.as_ref().is_some_and(|keys| keys.supports_paths()) {
                 return Err(TransportError::new(
