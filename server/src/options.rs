@@ -11,7 +11,7 @@ use std::time::Duration;
 use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
-use braid_server::config::{DEFAULT_PORT, default_datagram_size};
+use braid_server::config::{DEFAULT_PORT, TICKETS_MAX, default_datagram_size};
 use braid_server::qlog::Qlog;
 use braid_server::{Config, Identity, StartError, Steer};
 use braid_udp_uring::IoKind;
@@ -47,6 +47,11 @@ pub(crate) struct Options {
     /// Private key of the certificate, a PEM file
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+
+    /// Session tickets for each connection, 0 to 8: with one, a client's next handshake needs no certificate. Early data is
+    /// never accepted
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=TICKETS_MAX as i64))]
+    tickets: u8,
 
     /// Which path takes the next train of packets: `min-rtt`, `round-robin`, or `backup` (one path, others only when
     /// it fails)
@@ -138,6 +143,7 @@ impl Options {
         let mut config =
             Config { steer: self.steer, io: self.io, stats: self.stats, ..Config::new(listen, identity) };
         config.qlog = self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) });
+        config.tickets = self.tickets.into();
         config.workers = self.workers.unwrap_or(config.workers);
         config.transport.datagram_size = datagram_size;
         let found = if self.datagram_size.is_some() { 0 } else { config.transport.datagram_size_max };
@@ -215,6 +221,7 @@ mod tests {
         assert_eq!(config.transport.idle_timeout, Duration::from_secs(30));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Final);
         assert!(config.transport.ack_frequency);
+        assert_eq!(config.tickets, 1);
         assert!(config.check().is_ok());
     }
 
@@ -222,8 +229,8 @@ mod tests {
     fn every_option_reaches_the_settings() {
         let options = read(
             "--listen 127.0.0.1:1 [::1]:2 --listen 127.0.0.2:3 --workers 3 --steer none --scheduler round-robin \
-             --congestion newreno --max-paths 4 --code-points both --ack-frequency off --idle-timeout 1500ms --io mmsg \
-             --stats 127.0.0.1:9 --qlog logs/ --qlog-sample 10",
+             --congestion newreno --max-paths 4 --code-points both --ack-frequency off --tickets 0 --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 \
+             --qlog logs/ --qlog-sample 10",
         )
         .unwrap();
         assert!(options.is_self_signed());
@@ -235,6 +242,7 @@ mod tests {
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (4, 1452));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Both);
         assert!(!config.transport.ack_frequency);
+        assert_eq!(config.tickets, 0);
         assert!(config.transport.rtt_distribution);
         let qlog = config.qlog.as_ref().unwrap();
         assert_eq!((qlog.path.to_str(), qlog.every, qlog.is_file()), (Some("logs/"), 10, false));
@@ -259,6 +267,7 @@ mod tests {
             ("--max-paths 0", "--max-paths"),
             ("--code-points draft-12", "final, both or draft-13"),
             ("--ack-frequency seldom", "--ack-frequency"),
+            ("--tickets 9", "--tickets"),
             ("--idle-timeout soon", "30s"),
             ("--io epoll", "auto, uring, mmsg"),
             ("--datagram-size 1199", "--datagram-size"),
@@ -285,6 +294,7 @@ mod tests {
             "--max-paths",
             "--code-points",
             "--ack-frequency",
+            "--tickets",
             "--idle-timeout",
             "--io",
             "--stats",
