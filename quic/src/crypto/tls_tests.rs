@@ -118,6 +118,7 @@ fn tickets_after_the_handshake_are_read_at_the_last_level() {
     client.read(&tickets).unwrap();
 }
 
+/// MP-011
 #[test]
 fn a_resumed_handshake_shows_no_certificate_and_takes_no_parameters_from_the_one_before() {
     let (client, server) = (client_tls(), ticket_tls(1));
