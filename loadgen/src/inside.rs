@@ -23,6 +23,7 @@ pub(crate) fn transport(plan: &Plan) -> TransportConfig {
     TransportConfig {
         max_paths: plan.paths as u32,
         multipath_code_points: plan.code_points,
+        ack_frequency: plan.ack_frequency,
         datagram_size: plan.datagram_bytes,
         datagram_size_max: plan.datagram_bytes_max,
         scheduler: plan.scheduler.clone().unwrap_or(defaults.scheduler),

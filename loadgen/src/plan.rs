@@ -44,6 +44,7 @@ pub(crate) struct Plan {
     pub(crate) scheduler: Option<SchedulerKind>,
     pub(crate) congestion: Option<CongestionKind>,
     pub(crate) code_points: MultipathCodePoints,
+    pub(crate) ack_frequency: bool,
     /// Where connections are logged, and how many of them.
     pub(crate) qlog: Option<Qlog>,
     pub(crate) datagram_bytes: u16,

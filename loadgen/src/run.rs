@@ -143,12 +143,13 @@ impl<'a> Server<'a> {
 
 /// What all workers have in common.
 fn task(plan: &Plan, server: &Server<'_>, log: Option<LogFactory>) -> Result<Task, Refusal> {
+    let resumes = false; // every connection of a run shall cost the same
     let tls = match (&plan.trust, server) {
-        (Trust::Signed(file), _) => tls::signed_by(file).map_err(Refusal::Usage)?,
-        (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?)?,
+        (Trust::Signed(file), _) => tls::signed_by(file, resumes).map_err(Refusal::Usage)?,
+        (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?, resumes)?,
         (Trust::Pinned | Trust::Any, _) => {
             note("--insecure: nobody checks who the target is");
-            tls::trusting()?
+            tls::trusting(resumes)?
         }
     };
     let name = match server {

@@ -129,6 +129,9 @@ pub struct TransportConfig {
     pub max_streams_unidirectional: u64,
     /// How long an acknowledgement may wait; below 2^14 ms.
     pub max_ack_delay: Duration,
+    /// Let the peer say how often its packets are acknowledged, and ask it to acknowledge large windows less often
+    /// (draft-ietf-quic-ack-frequency), if it can. Without it every second packet is.
+    pub ack_frequency: bool,
     /// The RTT before there is a sample (RFC 9002 §6.2.2).
     pub initial_rtt: Duration,
     /// Which path takes the next train.
@@ -166,6 +169,7 @@ impl Default for TransportConfig {
             max_streams_bidirectional: 128,
             max_streams_unidirectional: 128,
             max_ack_delay: Duration::from_millis(25),
+            ack_frequency: true,
             initial_rtt: Duration::from_millis(333),
             scheduler: SchedulerKind::default(),
             congestion: CongestionKind::default(),

@@ -30,6 +30,8 @@ pub struct ConnectionStats {
     pub early_bytes_peak: u64,
     /// Key updates, ours and the peer's.
     pub key_updates: u64,
+    /// The handshake took up an earlier session by a ticket (RFC 8446 §2.2).
+    pub resumed: bool,
     /// Paths ever opened.
     pub paths_opened: u64,
     /// DATAGRAM frames.

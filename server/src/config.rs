@@ -25,6 +25,9 @@ pub const SAFE_DATAGRAM_SIZE: u16 = 1200;
 /// Listen addresses of one server, at most: a `LocalId` each, and a socket on every worker.
 pub const LISTEN_MAX: usize = 64;
 
+/// Session tickets of one connection, at most: what they take has to fit among the first packets.
+pub const TICKETS_MAX: usize = 8;
+
 /// How datagrams find their worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Steer {
@@ -60,6 +63,10 @@ pub struct Config {
     pub steer: Steer,
     /// Certificate and key.
     pub identity: Identity,
+    /// Session tickets for each connection, so that its client need not see a certificate next time (RFC 8446 §2.2); at
+    /// most [`TICKETS_MAX`]. One is enough for a client that makes one connection after the other, since each brings the
+    /// ticket for the next; those that make several at once have use for more.
+    pub tickets: usize,
     /// Settings of the connections.
     pub transport: TransportConfig,
     /// Which system calls carry the datagrams.
@@ -89,6 +96,7 @@ impl Config {
             cores,
             steer: Steer::default(),
             identity,
+            tickets: 1,
             transport: TransportConfig { datagram_size, ..TransportConfig::default() },
             io: IoKind::default(),
             stats: None,
@@ -105,6 +113,9 @@ impl Config {
         let wrong = |what: String| Err(StartError::Setting(what));
         if self.listen.is_empty() || self.listen.len() > LISTEN_MAX {
             return wrong(format!("a server needs 1 to {LISTEN_MAX} listen addresses"));
+        }
+        if self.tickets > TICKETS_MAX {
+            return wrong(format!("at most {TICKETS_MAX} session tickets for a connection"));
         }
         for (position, address) in self.listen.iter().enumerate() {
             if address.port() != 0 && self.listen[..position].contains(address) {

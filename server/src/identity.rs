@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use braid_quic::ServerTls;
+use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -54,8 +55,10 @@ impl Identity {
         self.chain.first()
     }
 
-    /// The TLS settings that make a server of this identity speak the application protocols `alpn`.
-    pub fn server_tls(&self, alpn: &[&[u8]]) -> Result<ServerTls, StartError> {
+    /// The TLS settings that make a server of this identity speak the application protocols `alpn` and give each client
+    /// `tickets` session tickets (RFC 8446 §4.6.1). What they say is sealed with a key of these settings alone, which all
+    /// copies of them share and which is changed every six hours; nothing is stored. Early data is never accepted.
+    pub fn server_tls(&self, alpn: &[&[u8]], tickets: usize) -> Result<ServerTls, StartError> {
         let tls = |error: rustls::Error| {
             StartError::Tls(match error {
                 rustls::Error::InconsistentKeys(_) => "the key is not the certificate's".to_owned(),
@@ -70,9 +73,11 @@ impl Identity {
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .map_err(tls)?;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        // Sessions are not resumed: tickets would cost bytes in every handshake, and a store would be shared.
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.session_storage = Arc::new(NoServerSessionStorage {}); // it would be shared by all workers
+        config.send_tls13_tickets = tickets;
+        if tickets > 0 {
+            config.ticketer = Ticketer::new().map_err(tls)?;
+        }
         ServerTls::new(Arc::new(config)).map_err(|error| StartError::Tls(error.to_string()))
     }
 }
@@ -118,14 +123,14 @@ mod tests {
     fn a_pair_of_files_makes_a_server() {
         let (certificate, key) = pair("good");
         let identity = Identity::from_files(&certificate.0, &key.0).unwrap();
-        assert_eq!(complaint(identity.server_tls(&[b"perf"])), "");
+        assert_eq!(complaint(identity.server_tls(&[b"perf"], 1)), "");
         assert!(identity.certificate().is_some());
     }
 
     #[test]
     fn a_self_signed_pair_makes_a_server() {
         let identity = Identity::self_signed(&["localhost", "127.0.0.1"]).unwrap();
-        assert_eq!(complaint(identity.server_tls(&[b"perf"])), "");
+        assert_eq!(complaint(identity.server_tls(&[b"perf"], 1)), "");
     }
 
     #[test]
@@ -133,7 +138,7 @@ mod tests {
         let (certificate, _key) = pair("one");
         let (_certificate, key) = pair("other");
         let identity = Identity::from_files(&certificate.0, &key.0).unwrap();
-        let said = complaint(identity.server_tls(&[b"perf"]));
+        let said = complaint(identity.server_tls(&[b"perf"], 1));
         assert!(said.contains("the key is not the certificate's"), "{said}");
     }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
-use braid_server::config::{DEFAULT_PORT, default_datagram_size};
+use braid_server::config::{DEFAULT_PORT, TICKETS_MAX, default_datagram_size};
 use braid_server::qlog::Qlog;
 use braid_server::{Config, Identity, StartError, Steer};
 use braid_udp_uring::IoKind;
-use clap::Parser;
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Parser};
 
 /// Names that a self-signed certificate is made for, besides the listen addresses.
 const SELF_SIGNED_FOR: &str = "localhost";
@@ -47,6 +48,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
 
+    /// Session tickets for each connection, 0 to 8: with one, a client's next handshake needs no certificate. Early data is
+    /// never accepted
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=TICKETS_MAX as i64))]
+    tickets: u8,
+
     /// Which path takes the next train of packets: `min-rtt`, `round-robin`, or `backup` (one path, others only when
     /// it fails)
     #[arg(long, value_name = "NAME", default_value = "min-rtt", value_parser = named::<SchedulerKind>)]
@@ -64,6 +70,11 @@ pub(crate) struct Options {
     /// whichever the client knows, the final ones first
     #[arg(long, value_name = "NAME", default_value = "final", value_parser = named::<MultipathCodePoints>)]
     code_points: MultipathCodePoints,
+
+    /// Let peers say how often their packets are acknowledged, and ask them to acknowledge large windows less often, where
+    /// they can
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    ack_frequency: bool,
 
     /// Silence after which a connection is dropped, as 30s, 500ms or 5m; 0 for never
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time)]
@@ -132,12 +143,14 @@ impl Options {
         let mut config =
             Config { steer: self.steer, io: self.io, stats: self.stats, ..Config::new(listen, identity) };
         config.qlog = self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) });
+        config.tickets = self.tickets.into();
         config.workers = self.workers.unwrap_or(config.workers);
         config.transport.datagram_size = datagram_size;
         let found = if self.datagram_size.is_some() { 0 } else { config.transport.datagram_size_max };
         config.transport.datagram_size_max = self.datagram_size_max.unwrap_or(found);
         config.transport.max_paths = self.max_paths;
         config.transport.multipath_code_points = self.code_points;
+        config.transport.ack_frequency = self.ack_frequency;
         config.transport.idle_timeout = self.idle_timeout;
         // Whoever looks at statistics looks at percentiles too.
         config.transport.rtt_distribution = self.stats.is_some();
@@ -207,6 +220,8 @@ mod tests {
         assert_eq!(config.transport.datagram_size_max, 1452);
         assert_eq!(config.transport.idle_timeout, Duration::from_secs(30));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Final);
+        assert!(config.transport.ack_frequency);
+        assert_eq!(config.tickets, 1);
         assert!(config.check().is_ok());
     }
 
@@ -214,7 +229,7 @@ mod tests {
     fn every_option_reaches_the_settings() {
         let options = read(
             "--listen 127.0.0.1:1 [::1]:2 --listen 127.0.0.2:3 --workers 3 --steer none --scheduler round-robin \
-             --congestion newreno --max-paths 4 --code-points both --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 \
+             --congestion newreno --max-paths 4 --code-points both --ack-frequency off --tickets 0 --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 \
              --qlog logs/ --qlog-sample 10",
         )
         .unwrap();
@@ -226,6 +241,8 @@ mod tests {
         assert_eq!(config.stats, Some("127.0.0.1:9".parse().unwrap()));
         assert_eq!((config.transport.max_paths, config.transport.datagram_size), (4, 1452));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Both);
+        assert!(!config.transport.ack_frequency);
+        assert_eq!(config.tickets, 0);
         assert!(config.transport.rtt_distribution);
         let qlog = config.qlog.as_ref().unwrap();
         assert_eq!((qlog.path.to_str(), qlog.every, qlog.is_file()), (Some("logs/"), 10, false));
@@ -249,6 +266,8 @@ mod tests {
             ("--congestion bbr", "--congestion"),
             ("--max-paths 0", "--max-paths"),
             ("--code-points draft-12", "final, both or draft-13"),
+            ("--ack-frequency seldom", "--ack-frequency"),
+            ("--tickets 9", "--tickets"),
             ("--idle-timeout soon", "30s"),
             ("--io epoll", "auto, uring, mmsg"),
             ("--datagram-size 1199", "--datagram-size"),
@@ -274,6 +293,8 @@ mod tests {
         for option in [
             "--max-paths",
             "--code-points",
+            "--ack-frequency",
+            "--tickets",
             "--idle-timeout",
             "--io",
             "--stats",

@@ -54,7 +54,7 @@ impl Server {
     /// Starts a server. When this returns it answers on all of its addresses.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let tls = config.identity.server_tls(&[perf::ALPN])?;
+        let tls = config.identity.server_tls(&[perf::ALPN], config.tickets)?;
         let control = config.stats.map(Control::bind).transpose()?;
         let cid_key = random();
         let steering = Steering::new(cid_key, config.workers);

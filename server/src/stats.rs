@@ -160,6 +160,9 @@ pub struct ConnectionView {
     pub worker: usize,
     /// Both ends speak multipath.
     pub multipath: bool,
+    /// Its handshake took up an earlier session by a ticket.
+    #[serde(default)]
+    pub resumed: bool,
     /// Packets sent on all paths it ever had.
     pub packets_sent: u64,
     /// Packets received and opened.
@@ -182,6 +185,7 @@ impl ConnectionView {
         Self {
             worker,
             multipath: connection.multipath(),
+            resumed: stats.resumed,
             packets_sent: stats.packets_sent,
             packets_received: stats.packets_received,
             packets_lost: stats.packets_lost,

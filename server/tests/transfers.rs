@@ -95,6 +95,16 @@ fn client_tls(server: &Server) -> ClientTls {
 
 /// A client with `connections` connections, each from a socket of its own, to the server's addresses in turn.
 fn client(server: &Server, io: IoKind, connections: usize, wanted: u64) -> (Crew<Client>, Receiver<News>) {
+    client_with(client_tls(server), server, io, connections, wanted)
+}
+
+fn client_with(
+    tls: ClientTls,
+    server: &Server,
+    io: IoKind,
+    connections: usize,
+    wanted: u64,
+) -> (Crew<Client>, Receiver<News>) {
     let (news, hear) = unbounded();
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let sockets: Vec<_> =
@@ -104,7 +114,7 @@ fn client(server: &Server, io: IoKind, connections: usize, wanted: u64) -> (Crew
         RouteId::new(LocalId(number as u16), socket.local_addr(), remote)
     };
     let application = Client {
-        config: ClientConfig { tls: client_tls(server), transport: Arc::new(TransportConfig::default()) },
+        config: ClientConfig { tls, transport: Arc::new(TransportConfig::default()) },
         routes: sockets.iter().enumerate().map(route).collect(),
         wanted,
         upload: 30_000,
@@ -183,6 +193,23 @@ fn every_listen_address_is_served() {
         assert_eq!(locals.iter().filter(|local| **local == address.to_string()).count(), 2, "{locals:?}");
     }
     client.stop(Duration::ZERO);
+    server.stop();
+}
+
+#[test]
+fn a_session_is_taken_up_by_whichever_worker_gets_the_ticket() {
+    const CONNECTIONS: usize = 8; // as many tickets of one server as rustls keeps
+    let server = server(&["127.0.0.1:0"], 2, Steer::Bpf, IoKind::Auto);
+    let tls = client_tls(&server);
+    for resumed in [0, CONNECTIONS] {
+        let (client, news) = client_with(tls.clone(), &server, IoKind::Auto, CONNECTIONS, 1000);
+        for _ in 0..CONNECTIONS {
+            assert_eq!(news.recv_timeout(PATIENCE), Ok(News::Complete(1000)));
+        }
+        let stats = server.stats();
+        assert_eq!(stats.connections.iter().filter(|connection| connection.resumed).count(), resumed);
+        client.stop(Duration::ZERO);
+    }
     server.stop();
 }
 

@@ -59,6 +59,8 @@ fn a_connection_with_one_path_survives_every_kind_of_rebinding() {
     for seed in 20..32 {
         let mut world = World::seeded(seed);
         let link = world.link(mbps(20), ms(10));
+        // Who only listens, and owes no acknowledgement just then, tells nobody where it is now unless it says something.
+        world.transport_of(Role::Client, |transport| transport.keep_alive = Some(ms(500)));
         world.client().exchanges(mb(1), mb(2));
         let at = world.at(ms(300)).times(3, ms(250));
         match seed % 3 {

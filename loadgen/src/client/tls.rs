@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use braid_quic::ClientTls;
 use braid_server::perf::ALPN;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, RootCertStore,
@@ -18,18 +18,21 @@ use rustls::{
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+/// Servers whose session tickets are kept; of each, rustls keeps eight.
+const SESSIONS_KEPT: usize = 32;
+
 /// The settings that accept exactly `certificate`.
-pub(crate) fn pinned(certificate: CertificateDer<'static>) -> Result<ClientTls, String> {
-    config(|provider| Ok(Arc::new(Known { certificate: Some(certificate), provider })))
+pub(crate) fn pinned(certificate: CertificateDer<'static>, resumes: bool) -> Result<ClientTls, String> {
+    config(resumes, |provider| Ok(Arc::new(Known { certificate: Some(certificate), provider })))
 }
 
 /// The settings that accept every server.
-pub(crate) fn trusting() -> Result<ClientTls, String> {
-    config(|provider| Ok(Arc::new(Known { certificate: None, provider })))
+pub(crate) fn trusting(resumes: bool) -> Result<ClientTls, String> {
+    config(resumes, |provider| Ok(Arc::new(Known { certificate: None, provider })))
 }
 
 /// The settings that accept a server whose certificate one of those in the PEM file `authorities` signed.
-pub(crate) fn signed_by(authorities: &Path) -> Result<ClientTls, String> {
+pub(crate) fn signed_by(authorities: &Path, resumes: bool) -> Result<ClientTls, String> {
     let named = |what: &str| format!("{}: {what}", authorities.display());
     let pem = std::fs::read(authorities).map_err(|error| named(&error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -40,7 +43,7 @@ pub(crate) fn signed_by(authorities: &Path) -> Result<ClientTls, String> {
     if roots.is_empty() {
         return Err(named("holds no certificate"));
     }
-    config(|provider| {
+    config(resumes, |provider| {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
         Ok(verifier.map_err(|error| named(&error.to_string()))?)
     })
@@ -51,7 +54,9 @@ pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, String> {
     ServerName::try_from(name.to_owned()).map_err(|_| format!("`{name}` is no name of a server"))
 }
 
+/// `resumes`: a connection uses a session ticket of one before it, if the server gave any (RFC 8446 §2.2).
 fn config(
+    resumes: bool,
     verifier: impl FnOnce(Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String>,
 ) -> Result<ClientTls, String> {
     let provider = Arc::new(braid_quic::PacketProtection::default().provider());
@@ -61,8 +66,8 @@ fn config(
     let verifier = verifier(provider)?;
     let mut config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Every connection of a run shall cost the same, so none resumes another.
-    config.resumption = rustls::client::Resumption::disabled();
+    config.resumption =
+        if resumes { Resumption::in_memory_sessions(SESSIONS_KEPT) } else { Resumption::disabled() };
     ClientTls::new(Arc::new(config)).map_err(|error| error.to_string())
 }
 
@@ -147,9 +152,9 @@ mod tests {
 
     #[test]
     fn files_without_certificates_are_named() {
-        let missing = signed_by(Path::new("/nonexistent/ca.pem")).unwrap_err();
+        let missing = signed_by(Path::new("/nonexistent/ca.pem"), false).unwrap_err();
         assert!(missing.contains("/nonexistent/ca.pem"), "{missing}");
-        let empty = signed_by(Path::new("/dev/null")).unwrap_err();
+        let empty = signed_by(Path::new("/dev/null"), true).unwrap_err();
         assert!(empty.contains("holds no certificate"), "{empty}");
     }
 

@@ -12,7 +12,8 @@ use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
 use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::plan::{Following, Host, Json, Kill, Plan, Shape, Trust};
 use crate::units;
@@ -156,6 +157,9 @@ struct RunArgs {
     /// Which numbers the multipath extension has on the wire: final, draft-13 (those of drafts 13 to 18) or both.
     #[arg(long, value_name = "NAME", default_value = "final")]
     code_points: MultipathCodePoints,
+    /// Ask the server to acknowledge large windows less often, and let it ask, where it can.
+    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    ack_frequency: bool,
     /// Log connections as qlog: a file for each end of each in the directory PATH, or the client's all in one file if
     /// PATH ends in `.sqlog`.
     #[arg(long, value_name = "PATH", env = "QLOGDIR")]
@@ -289,6 +293,7 @@ impl RunArgs {
             scheduler: self.scheduler,
             congestion: self.congestion,
             code_points: self.code_points,
+            ack_frequency: self.ack_frequency,
             qlog: self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) }),
             datagram_bytes,
             datagram_bytes_max,

@@ -9,6 +9,7 @@ use crate::config::{MultipathCodePoints, TransportConfig};
 use crate::error::{TransportError, TransportErrorCode};
 use crate::id::Role;
 use crate::path::cids::ACTIVE_CID_LIMIT;
+use crate::path::frequency::Frequency;
 use crate::turn::Turn;
 use crate::wire::cid_bytes::Cid;
 use crate::wire::code_points::CodePoints;
@@ -23,8 +24,6 @@ pub(super) struct Agreed {
     /// The peer's parameters have been taken in.
     pub(super) known: bool,
     /// The peer's.
-    pub(super) max_ack_delay: Duration,
-    /// The peer's.
     pub(super) ack_delay_exponent: u8,
     /// Both ends offered multipath; in force once the handshake is complete.
     pub(super) multipath: Option<u32>,
@@ -35,11 +34,10 @@ pub(super) struct Agreed {
 }
 
 impl Agreed {
-    pub(super) fn unknown(config: &TransportConfig) -> Self {
+    pub(super) fn unknown() -> Self {
         let defaults = TransportParameters::default();
         Self {
             known: false,
-            max_ack_delay: config.max_ack_delay.max(Duration::from_millis(defaults.max_ack_delay_ms)),
             ack_delay_exponent: defaults.ack_delay_exponent as u8,
             multipath: None,
             code_points: CodePoints::Final,
@@ -85,6 +83,7 @@ pub(super) fn ours(
         active_connection_id_limit: ACTIVE_CID_LIMIT,
         initial_source_connection_id: Some(scid),
         max_datagram_frame_size: u64::from(config.datagram_receive_max),
+        min_ack_delay_us: Frequency::offer_us(config),
         initial_max_path_id: max_path_id.filter(|_| code_points.has_final()),
         initial_max_path_id_draft_13: max_path_id.filter(|_| code_points.has_draft_13()),
         ..TransportParameters::default()
@@ -199,7 +198,7 @@ mod tests {
     /// MP-212
     #[test]
     fn absurd_delays_do_not_overflow() {
-        let agreed = Agreed { ack_delay_exponent: 20, ..Agreed::unknown(&TransportConfig::default()) };
+        let agreed = Agreed { ack_delay_exponent: 20, ..Agreed::unknown() };
         assert_eq!(agreed.ack_delay(u64::MAX), Duration::from_micros(1 << 40));
         assert_eq!(agreed.ack_delay(1), Duration::from_micros(1 << 20));
     }

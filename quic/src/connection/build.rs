@@ -457,6 +457,10 @@ impl Connection {
                 }
             }
             Load::Probe => {
+                if self.frequency.is_obeyed() && w.remaining() > 0 {
+                    Frame::ImmediateAck.write(w);
+                    ping = true;
+                }
                 // What a doubted path carries may be lost: there only if no other is better.
                 let open = |path: &Path| matches!(path.stage(), crate::path::stage::Stage::Open);
                 if self.paths.get(id).is_some_and(open) || !self.paths.has_alternative(id) {
@@ -525,6 +529,7 @@ impl Connection {
         if self.confirmed {
             *abandoned = self.paths.write_frames(w, receipts, on);
         }
+        self.frequency.write(w, receipts);
         self.streams.write_control(w, receipts);
         if self.ping_owed && w.remaining() > 0 {
             Frame::Ping.write(w);

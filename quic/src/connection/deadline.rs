@@ -40,7 +40,7 @@ impl Connection {
             own,
             keys,
             self.paced_until,
-            self.paths.deadline(self.agreed.max_ack_delay, self.confirmed),
+            self.paths.deadline(self.frequency.peer_delay(), self.confirmed),
             self.handshake_deadline(),
             self.idle.deadline(self.longest_probe_timeout()),
             self.keep_alive_at(),

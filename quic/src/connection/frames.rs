@@ -40,6 +40,8 @@ pub(super) struct Reading {
     pub(super) eliciting: bool,
     /// They only probe a route and move no path (RFC 9000 §9.1, MP-121).
     pub(super) probing: bool,
+    /// One of them wants the acknowledgements at once.
+    pub(super) hurried: bool,
 }
 
 impl Place {
@@ -68,11 +70,14 @@ impl Connection {
         if payload.is_empty() {
             return Err(TransportError::protocol_violation("packet without frames"));
         }
-        let mut reading = Reading { eliciting: false, probing: true };
+        let mut reading = Reading { eliciting: false, probing: true, hurried: false };
         for frame in Frames::with_code_points(payload, self.agreed.code_points) {
             let (frame_type, frame) = frame?;
             if frame.is_multipath() && !self.paths.is_multipath() {
                 return Err(self.unexpected_multipath(place).in_frame(frame_type));
+            }
+            if frame.is_ack_frequency() && !self.frequency.is_offered() {
+                return Err(TransportError::frame_encoding("unknown frame type").in_frame(frame_type));
             }
             if !frame.allowed_in(place.kind) {
                 return Err(TransportError::protocol_violation("frame in a packet of the wrong kind")
@@ -80,6 +85,7 @@ impl Connection {
             }
             reading.eliciting |= frame.is_ack_eliciting();
             reading.probing &= frame.is_probing();
+            reading.hurried |= matches!(frame, Frame::ImmediateAck);
             self.on_frame(turn, place, &frame).map_err(|error| error.in_frame(frame_type))?;
             if self.lifecycle.is_ending() {
                 break;
@@ -133,7 +139,8 @@ impl Connection {
                 Err(TransportError::protocol_violation("NEW_TOKEN from a client"))
             }
             // Tokens are for the next connection; we keep none.
-            Frame::Padding | Frame::Ping | Frame::NewToken { .. } => Ok(()),
+            Frame::Padding | Frame::Ping | Frame::ImmediateAck | Frame::NewToken { .. } => Ok(()),
+            Frame::AckFrequency(ref wish) => self.frequency.on_frame(wish),
             Frame::HandshakeDone => self.on_handshake_done(turn),
             Frame::ConnectionClose { application, code, frame_type, reason } => {
                 self.on_close(turn, application, code, frame_type, reason);

@@ -44,6 +44,7 @@ use crate::event::Event;
 use crate::id::{PathId, Role};
 use crate::log::{Journal, Opening};
 use crate::path::cids::Post;
+use crate::path::frequency::Frequency;
 use crate::path::idle::{Idle, Upkeep};
 use crate::path::route::Route;
 use crate::path::set::Paths;
@@ -82,6 +83,7 @@ pub(crate) struct Connection {
     paths: Paths,
     streams: Streams,
     datagrams: Datagrams,
+    frequency: Frequency,
     scheduler: AnyScheduler,
     agreed: Agreed,
     events: VecDeque<Event>,
@@ -228,8 +230,9 @@ impl Connection {
             paths,
             streams: Streams::new(role, &config, hash_seed),
             datagrams: Datagrams::new(&config),
+            frequency: Frequency::new(&config),
             scheduler: config.scheduler.build(),
-            agreed: Agreed::unknown(&config),
+            agreed: Agreed::unknown(),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
             stats: ConnectionStats::default(),
             gone: Counters::default(),
@@ -324,13 +327,13 @@ impl Connection {
 
     /// The largest probe timeout among the paths (MP-040, MP-042, MP-048).
     fn longest_probe_timeout(&self) -> Duration {
-        let delay = self.agreed.max_ack_delay;
+        let delay = self.frequency.peer_delay();
         let running = self.paths.iter().filter_map(|path| path.running());
         running.map(|running| running.route.rtt.pto_base(delay)).max().unwrap_or(self.config.initial_rtt * 3)
     }
 
     fn timing(&self, id: PathId) -> Timing {
-        self.paths.timing(id, self.agreed.max_ack_delay, self.confirmed)
+        self.paths.timing(id, self.frequency.peer_delay(), self.confirmed)
     }
 
     /// Takes back what the endpoint's tables hold for it.

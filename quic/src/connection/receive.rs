@@ -3,6 +3,8 @@
 //! Unmask, open, account; reading the frames is `frames`' and acting on them the rooms'. Nothing is believed before it
 //! was opened, and a packet that does not open changes nothing but a counter.
 
+use std::time::Duration;
+
 use super::Connection;
 use super::frames::Place;
 use super::handshake::Rung;
@@ -16,6 +18,7 @@ use crate::error::{CloseReason, TransportError};
 use crate::event::Event;
 use crate::id::{PathId, Role};
 use crate::log::{DropReason, Initiator, Record};
+use crate::path::frequency::Habit;
 use crate::path::migration::{Origin, Patience};
 use crate::path::route::Route;
 use crate::turn::Turn;
@@ -190,7 +193,7 @@ impl Connection {
         if let Some(rung) = self.handshake.as_mut().and_then(|handshake| handshake.rung(head.level))
             && !rung.is_discarded()
         {
-            rung.space.acks.on_received(number, eliciting, ecn, std::time::Duration::ZERO, turn.now);
+            rung.space.acks.on_received(number, eliciting, ecn, Habit::usual(Duration::ZERO), turn.now);
         }
         Ok(Ok(()))
     }
@@ -250,16 +253,19 @@ impl Connection {
         #[cfg(test)]
         self.hook.on_opened(&place, number, frames, turn.now);
         let reading = self.read_frames(turn, &place, frames)?;
-        let delay = self.config.max_ack_delay;
+        let habit = self.frequency.habit();
         let Some(path) = self.paths.get_mut(id) else { return Ok(Ok(())) };
         let abandoned = path.stage().is_abandoned();
         let Some(running) = path.running_mut() else { return Ok(Ok(())) };
         let newest = running.space.acks.largest().is_none_or(|largest| number > largest);
-        running.space.acks.on_received(number, reading.eliciting, ecn, delay, turn.now);
+        running.space.acks.on_received(number, reading.eliciting, ecn, habit, turn.now);
         if abandoned {
             running.space.acks.hurry(); // MP-170
         } else if from.origin != Origin::Present && newest && !reading.probing {
             self.on_peer_moved(turn, from);
+        }
+        if reading.hurried {
+            self.paths.hurry_acks();
         }
         Ok(Ok(()))
     }

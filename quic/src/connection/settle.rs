@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Connection;
 use super::tell;
 use crate::base::time::Instant;
@@ -13,6 +15,7 @@ use crate::error::{PathErrorCode, TransportError};
 use crate::event::Event;
 use crate::id::PathId;
 use crate::log::{Cause, Journal, LossTrigger, PacketType, Record};
+use crate::path::frequency::Seen;
 use crate::path::loss;
 use crate::path::space::{AckReport, Gone, LossReport, Outcome, Space};
 use crate::path::{Path, Running};
@@ -58,7 +61,7 @@ impl Connection {
     ) -> Result<(), TransportError> {
         let now = turn.now;
         let delay = self.agreed.ack_delay(ack.delay_raw);
-        let max_delay = self.confirmed.then_some(self.agreed.max_ack_delay);
+        let max_delay = self.confirmed.then_some(self.frequency.peer_delay());
         let Some(path) = self.paths.named(ack.path)? else { return Ok(()) };
         let (id, used, abandoned) = (path.id(), path.was_used(), path.stage().is_abandoned());
         let Some(running) = path.running_mut() else {
@@ -76,7 +79,7 @@ impl Connection {
         }
         let sampled = sample(running, &report, delay, max_delay, now);
         let mut listener = Listener { log: &mut self.log, path: id, kind: PacketType::OneRtt };
-        let lost = detect(running, self.agreed.max_ack_delay, now, &mut listener, |receipt, outcome| {
+        let lost = detect(running, self.frequency.peer_delay(), now, &mut listener, |receipt, outcome| {
             sort(streams, settled, receipt, outcome);
         });
         let next_number = running.space.peek_number();
@@ -91,7 +94,16 @@ impl Connection {
         }
         self.note_mtu(id);
         self.settle_rest();
+        self.review_ack_frequency(now);
         Ok(())
+    }
+
+    /// Is another frequency of acknowledgements better by now?
+    fn review_ack_frequency(&mut self, now: Instant) {
+        if self.confirmed && self.frequency.is_review_due(now) {
+            let seen: SmallVec<[Seen; 8]> = self.paths.iter().filter_map(Path::seen).collect();
+            self.frequency.review(&seen, now);
+        }
     }
 
     /// ACK in an Initial or Handshake packet.
@@ -149,9 +161,10 @@ impl Connection {
         let Some(path) = self.paths.get_mut(id) else { return };
         let Some(running) = path.running_mut() else { return };
         let mut listener = Listener { log: &mut self.log, path: id, kind: PacketType::OneRtt };
-        let lost = detect(running, self.agreed.max_ack_delay, turn.now, &mut listener, |receipt, outcome| {
-            sort(streams, settled, receipt, outcome);
-        });
+        let lost =
+            detect(running, self.frequency.peer_delay(), turn.now, &mut listener, |receipt, outcome| {
+                sort(streams, settled, receipt, outcome);
+            });
         path.counters.packets_lost += lost;
         self.stats.packets_lost += lost;
         self.note_mtu(id);
@@ -282,6 +295,7 @@ impl Connection {
                 ReceiptKind::Crypto if acked => self.tickets.on_acked(receipt.offset(), receipt.len()),
                 ReceiptKind::Crypto => self.tickets.on_lost(receipt.offset(), receipt.len()),
                 ReceiptKind::HandshakeDone => self.on_handshake_done_settled(acked),
+                ReceiptKind::AckFrequency => self.frequency.on_settled(receipt.value(), acked),
                 _ => self.paths.on_settled(&receipt, acked),
             }
         }

@@ -115,7 +115,7 @@ impl Connection {
         }
         agreed::check(&theirs, self.role, self.original, peer, self.config.max_paths > 1)?;
         self.agreed.known = true;
-        self.agreed.max_ack_delay = Duration::from_millis(theirs.max_ack_delay_ms);
+        self.frequency.on_peer(theirs.max_ack_delay_ms, theirs.min_ack_delay_us)?;
         self.agreed.ack_delay_exponent = theirs.ack_delay_exponent as u8;
         self.agreed.migration_forbidden = theirs.disable_active_migration;
         let offered = self.config.max_paths > 1 && !peer.is_empty();
@@ -154,6 +154,7 @@ impl Connection {
             ));
         }
         self.lifecycle = Lifecycle::Open;
+        self.stats.resumed = self.tls.is_resumed();
         if let Some(limit) = self.agreed.multipath {
             if !self.keys.as_ref().is_some_and(|keys| keys.supports_paths()) {
                 return Err(TransportError::new(

@@ -273,6 +273,7 @@ impl Connection {
         self.handshake_done == Some(crate::path::cids::Post::Queued)
             || self.ping_owed
             || self.tickets.wants()
+            || self.frequency.wants()
             || self.streams.wants_control()
             || (self.confirmed && self.paths.wants_frames())
     }

@@ -77,6 +77,15 @@ pub(crate) fn server_tls() -> ServerTls {
     ServerTls::new(Arc::new(server_config(provider(), &[b"perf"]))).unwrap()
 }
 
+/// A server that gives `tickets` session tickets, sealed with a key of its own, and stores nothing.
+pub(crate) fn ticket_tls(tickets: usize) -> ServerTls {
+    let mut config = server_config(provider(), &[b"perf"]);
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = tickets;
+    config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
+    ServerTls::new(Arc::new(config)).unwrap()
+}
+
 pub(crate) fn client_tls() -> ClientTls {
     ClientTls::new(Arc::new(client_config(provider(), &[b"perf"], true))).unwrap()
 }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use rustls::HandshakeKind;
 use rustls::crypto::CryptoProvider;
 use rustls::quic;
 use rustls_pki_types::{CertificateDer, ServerName};
@@ -257,9 +258,18 @@ impl Tls {
         self.connection.is_handshaking()
     }
 
+    /// Did it take up an earlier session by a ticket of the server's, so that no certificate was shown? Known once the
+    /// handshake is complete (RFC 8446 §2.2).
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+    }
+
     /// The peer's transport parameters, once they came. They are authentic when the handshake is complete.
+    ///
+    /// A client that resumes holds those of the earlier connection until the server's come. Those are for 0-RTT alone; they
+    /// have gone when the application protocol is known, which comes with them (RFC 8446 §4.3.1) and which QUIC needs.
     pub(crate) fn peer_params(&self) -> Option<&[u8]> {
-        self.connection.quic_transport_parameters()
+        self.alpn().and_then(|_| self.connection.quic_transport_parameters())
     }
 
     /// The application protocol agreed on.

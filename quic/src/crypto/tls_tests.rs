@@ -6,7 +6,9 @@ use rustls::CipherSuite;
 use rustls_pki_types::ServerName;
 
 use super::Level;
-use super::fixture::{Peer, client_config, client_tls, provider, server_config, server_tls, shake};
+use super::fixture::{
+    Peer, client_config, client_tls, provider, server_config, server_tls, shake, ticket_tls,
+};
 use super::keyring::KeyRing;
 use super::protect::LevelKeys;
 use super::tls::{ClientTls, Params, ServerTls, Tls, TlsConfigError};
@@ -114,6 +116,30 @@ fn tickets_after_the_handshake_are_read_at_the_last_level() {
     let tickets = server.write();
     assert!(!tickets.is_empty() && tickets.iter().all(|said| said.0 == Level::OneRtt));
     client.read(&tickets).unwrap();
+}
+
+/// MP-011
+#[test]
+fn a_resumed_handshake_shows_no_certificate_and_takes_no_parameters_from_the_one_before() {
+    let (client, server) = (client_tls(), ticket_tls(1));
+    let mut said_bytes = Vec::new();
+    for (resumes, params) in [(false, &b"first"[..]), (true, b"second")] {
+        let (mut client, mut server) = (Peer::client(&client, b"c"), Peer::server(&server, params));
+        let hello = client.write();
+        assert_eq!(client.tls.peer_params(), None, "those that it remembers are for 0-RTT");
+        server.read(&hello).unwrap();
+        let answer = server.write();
+        client.read(&answer[..1]).unwrap();
+        client.write();
+        assert_eq!(client.tls.peer_params(), None);
+        said_bytes.push(answer[1..].iter().map(|(_, bytes)| bytes.len()).sum::<usize>());
+        client.read(&answer[1..]).unwrap();
+        server.read(&client.write()).unwrap();
+        client.read(&server.write()).unwrap();
+        assert_eq!(client.tls.peer_params(), Some(params));
+        assert_eq!((client.tls.is_resumed(), server.tls.is_resumed()), (resumes, resumes));
+    }
+    assert!(said_bytes[1] + 300 < said_bytes[0], "{said_bytes:?}");
 }
 
 #[test]

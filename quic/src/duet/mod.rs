@@ -28,6 +28,7 @@
 
 #![allow(dead_code, unused_imports, reason = "a toolbox: not every tool is in use at every time")]
 
+mod ack_frequency;
 mod code_points;
 mod end;
 pub(crate) mod frames;
@@ -45,6 +46,7 @@ mod rules_resources;
 mod rules_routes;
 mod rules_status;
 mod tests;
+mod tickets;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
@@ -61,6 +63,7 @@ use crate::base::address::{Ecn, RouteId};
 use crate::base::time::Instant;
 use crate::config::{ClientConfig, EndpointConfig, TransportConfig};
 use crate::crypto::fixture::{client_tls, server_tls};
+use crate::crypto::tls::{ClientTls, ServerTls};
 use crate::datagram::Received;
 use crate::endpoint::Endpoint;
 use crate::error::{CloseReason, TransportErrorCode};
@@ -98,6 +101,15 @@ impl Duet {
 
     /// A client that is about to say its first word, with settings changed by `set`.
     pub(crate) fn new_set(set: impl FnOnce(&mut TransportConfig, &mut TransportConfig)) -> Self {
+        Self::with_tls(client_tls(), server_tls(), set)
+    }
+
+    /// With TLS settings that several duets may share, and with them session tickets.
+    pub(crate) fn with_tls(
+        client_tls: ClientTls,
+        server_tls: ServerTls,
+        set: impl FnOnce(&mut TransportConfig, &mut TransportConfig),
+    ) -> Self {
         let (mut client, mut server) = (TransportConfig::default(), TransportConfig::default());
         set(&mut client, &mut server);
         let mut config = EndpointConfig::new([1; 16], [2; 32]);
@@ -105,10 +117,10 @@ impl Duet {
         config.transport = Arc::clone(&transport);
         let mut connecting = Endpoint::new(config.clone(), [3; 32]);
         config.transport = Arc::new(server);
-        config.server = Some(server_tls());
+        config.server = Some(server_tls);
         let accepting = Endpoint::new(config, [4; 32]);
         let now = Instant::from_nanos(1_000_000_000);
-        let config = ClientConfig { tls: client_tls(), transport };
+        let config = ClientConfig { tls: client_tls, transport };
         let route = Line::new(0).at_client(0);
         let key = connecting.connect(config, "localhost".try_into().unwrap(), route, now).unwrap();
         let mut client = End::new(Role::Client, connecting, now);

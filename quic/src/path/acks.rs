@@ -1,14 +1,14 @@
 //! What one number space has received and still owes an acknowledgement for.
 //!
 //! Owns the ranges of received packet numbers, duplicate detection and the decision *when* to acknowledge (RFC 9000
-//! §13.2). It decides once per turn: packets only raise the debt, whoever sends next pays it in one frame.
-
-use std::time::Duration;
+//! §13.2), by a habit that the peer may change (`frequency`). It decides once per turn: packets only raise the debt,
+//! whoever sends next pays it in one frame.
 
 use crate::base::address::Ecn;
 use crate::base::ranges::RangeSet;
 use crate::base::time::{Instant, nanos};
 use crate::id::PathId;
+use crate::path::frequency::Habit;
 use crate::wire::cursor::Writer;
 use crate::wire::frame_ack::{EcnCounts, write_ack};
 use crate::wire::receipt::{Receipt, Receipts};
@@ -16,8 +16,8 @@ use crate::wire::receipt::{Receipt, Receipts};
 /// Beyond this the oldest range is forgotten; a peer that reorders this much will retransmit.
 pub(crate) const ACK_RANGES_MAX: usize = 64;
 
-/// Packets that ask for an acknowledgement before one is sent at once (RFC 9000 §13.2.2).
-const ELICITING_BEFORE_ACK: u32 = 2;
+/// Ranges from which on each new gap is told at once, whatever the habit: they should be told before they are forgotten.
+const RANGES_UNTOLD_MAX: usize = ACK_RANGES_MAX / 2;
 
 /// Ranges from which on our acknowledgements ask for an acknowledgement themselves now and then, so that old ranges
 /// can be dropped (RFC 9000 §13.2.4).
@@ -45,7 +45,13 @@ pub(crate) struct Acks {
     floor: u64,
     largest: Option<(u64, Instant)>,
     debt: Debt,
-    eliciting_since_ack: u32,
+    eliciting_since_ack: u64,
+    /// The largest packet number that asked for an acknowledgement.
+    largest_eliciting: u64,
+    /// The largest packet number in an acknowledgement that was sent.
+    told: Option<u64>,
+    /// The last packet was marked (CE).
+    marked: bool,
     reports_since_eliciting: u32,
     reports: u64,
     ecn: EcnCounts,
@@ -60,6 +66,9 @@ impl Default for Acks {
             largest: None,
             debt: Debt::None,
             eliciting_since_ack: 0,
+            largest_eliciting: 0,
+            told: None,
+            marked: false,
             reports_since_eliciting: 0,
             reports: 0,
             ecn: EcnCounts::default(),
@@ -86,16 +95,9 @@ impl Acks {
         number < self.floor || self.received.contains(number)
     }
 
-    /// Records a packet that was opened and is no duplicate. `delay` is how long its acknowledgement may wait.
+    /// Records a packet that was opened and is no duplicate. `habit`: when its acknowledgement is due.
     #[inline]
-    pub(crate) fn on_received(
-        &mut self,
-        number: u64,
-        eliciting: bool,
-        ecn: Ecn,
-        delay: Duration,
-        now: Instant,
-    ) {
+    pub(crate) fn on_received(&mut self, number: u64, eliciting: bool, ecn: Ecn, habit: Habit, now: Instant) {
         let in_order = self.expected() == number;
         let newest = self.largest.is_none_or(|(largest, _)| number > largest);
         self.received.insert(number..number + 1);
@@ -108,20 +110,52 @@ impl Acks {
             self.largest = Some((number, now));
         }
         self.count(ecn);
+        let marked = ecn == Ecn::Ce;
+        let newly_marked = marked && !self.marked;
+        self.marked = marked;
         if eliciting {
             self.eliciting_since_ack += 1;
-            self.owe(in_order && ecn != Ecn::Ce, delay, now);
+            self.largest_eliciting = self.largest_eliciting.max(number);
+            // "Expediting ECN Signals": where most packets go without an acknowledgement, only the first mark is urgent.
+            let urgent = if habit.threshold > 1 { newly_marked } else { marked };
+            let urgent = urgent || self.is_out_of_order(number, in_order, habit.reordering);
+            self.owe(urgent || self.eliciting_since_ack > habit.threshold, habit, now);
         }
     }
 
+    /// Is this packet so far out of order, or does it show so large a gap, that the peer should know at once? (RFC 9000
+    /// §13.2.1; draft-ietf-quic-ack-frequency, "Response to Out-of-Order Packets")
+    #[inline]
+    fn is_out_of_order(&self, number: u64, in_order: bool, reordering: u64) -> bool {
+        match reordering {
+            _ if !in_order && self.received.len() > RANGES_UNTOLD_MAX => true,
+            0 => false,
+            1 => !in_order,
+            _ => self.is_beyond(number, reordering),
+        }
+    }
+
+    fn is_beyond(&self, number: u64, reordering: u64) -> bool {
+        if self.told.is_some_and(|told| number + reordering <= told) {
+            return true; // the peer thinks it lost
+        }
+        // Who heard that `told` arrived can tell what is lost so far behind it.
+        let untold = self.told.map_or(0, |told| (told + 1).saturating_sub(reordering)).max(self.floor);
+        if self.received.iter().next_back().is_none_or(|newest| newest.start <= untold) {
+            return false;
+        }
+        let missing = self.received.missing_in(untold..self.largest_eliciting).next();
+        missing.is_some_and(|gap| self.largest_eliciting - gap.start >= reordering)
+    }
+
     /// Raises the debt for one ack-eliciting packet (RFC 9000 §13.2.1).
-    fn owe(&mut self, in_order: bool, delay: Duration, now: Instant) {
+    fn owe(&mut self, at_once: bool, habit: Habit, now: Instant) {
         self.debt = match self.debt {
             Debt::Now => Debt::Now,
-            _ if !in_order || self.eliciting_since_ack >= ELICITING_BEFORE_ACK => Debt::Now,
+            _ if at_once => Debt::Now,
             Debt::By(instant) => Debt::By(instant),
-            Debt::None if delay.is_zero() => Debt::Now,
-            Debt::None => Debt::By(now + delay),
+            Debt::None if habit.delay.is_zero() => Debt::Now,
+            Debt::None => Debt::By(now + habit.delay),
         };
     }
 
@@ -187,6 +221,7 @@ impl Acks {
             return false;
         }
         receipts.push(Receipt::ack(path, largest));
+        self.told = Some(largest);
         self.debt = Debt::None;
         self.eliciting_since_ack = 0;
         self.reports_since_eliciting += 1;
@@ -240,9 +275,11 @@ pub(crate) struct AckForm {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    const DELAY: Duration = Duration::from_millis(25);
+    const HABIT: Habit = Habit::usual(Duration::from_millis(25));
     const FORM: AckForm = AckForm { multipath: true, delay_exponent: 3 };
 
     fn at(ms: u64) -> Instant {
@@ -251,7 +288,7 @@ mod tests {
 
     fn receive(acks: &mut Acks, number: u64) {
         assert!(!acks.is_duplicate(number));
-        acks.on_received(number, true, Ecn::NotEct, DELAY, at(number));
+        acks.on_received(number, true, Ecn::NotEct, HABIT, at(number));
     }
 
     fn written(acks: &mut Acks) -> Vec<u8> {
@@ -278,15 +315,83 @@ mod tests {
         receive(&mut gap, 1);
         assert!(gap.is_due());
         let mut marked = Acks::default();
-        marked.on_received(0, true, Ecn::Ce, DELAY, at(0));
+        marked.on_received(0, true, Ecn::Ce, HABIT, at(0));
         assert!(marked.is_due());
+    }
+
+    /// Receives `numbers` and acknowledges whatever is due; which of them made it due.
+    fn told_at(acks: &mut Acks, habit: Habit, numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
+        let due = |number: &u64| {
+            acks.on_received(*number, true, Ecn::NotEct, habit, at(*number));
+            let due = acks.is_due();
+            if due {
+                written(acks);
+            }
+            due
+        };
+        numbers.into_iter().filter(due).collect()
+    }
+
+    fn patient(threshold: u64, reordering: u64) -> Habit {
+        Habit { threshold, reordering, ..HABIT }
+    }
+
+    #[test]
+    fn more_packets_than_the_threshold_are_acknowledged_at_once() {
+        let every = |threshold| told_at(&mut Acks::default(), patient(threshold, 3), 0..12);
+        assert_eq!(every(0), (0..12).collect::<Vec<_>>());
+        assert_eq!(every(1), [1, 3, 5, 7, 9, 11]);
+        assert_eq!(every(4), [4, 9]);
+        assert!(every(u64::MAX).is_empty());
+    }
+
+    /// The tables of draft-ietf-quic-ack-frequency, "Examples".
+    #[test]
+    fn gaps_are_told_as_in_the_draft() {
+        let told = |reordering, numbers: &[u64]| {
+            told_at(&mut Acks::default(), patient(100, reordering), numbers.iter().copied())
+        };
+        assert_eq!(told(3, &[0, 1, 3, 4, 5, 8, 9, 10]), [5, 9, 10]);
+        assert_eq!(told(5, &[0, 1, 3, 5, 6, 7, 8, 9]), [7, 9]);
+        assert!(told(0, &[0, 5, 3, 99]).is_empty(), "no gap is worth one");
+        assert_eq!(told(1, &[0, 2, 3, 5, 4]), [2, 5, 4], "every one is");
+    }
+
+    #[test]
+    fn a_packet_that_the_peer_thinks_lost_is_told_at_once_and_one_that_is_a_little_late_is_not() {
+        let mut acks = Acks::default();
+        assert_eq!(told_at(&mut acks, patient(100, 3), [0, 1, 2, 3, 5, 6, 8, 9]), [8]);
+        assert!(told_at(&mut acks, patient(100, 3), [7]).is_empty());
+        assert_eq!(told_at(&mut acks, patient(100, 3), [4]), [4]);
+    }
+
+    #[test]
+    fn where_few_packets_are_acknowledged_only_the_first_congestion_mark_is_urgent() {
+        let marked = |habit| {
+            let mut acks = Acks::default();
+            let due = |(number, ecn)| {
+                acks.on_received(number, true, ecn, habit, at(number));
+                acks.is_due() && !written(&mut acks).is_empty()
+            };
+            let marks = [Ecn::Ce, Ecn::Ce, Ecn::Ect0, Ecn::Ce];
+            (0..).zip(marks).map(due).collect::<Vec<_>>()
+        };
+        assert_eq!(marked(patient(100, 3)), [true, false, false, true]);
+        assert_eq!(marked(patient(1, 3)), [true, true, false, true]);
+    }
+
+    #[test]
+    fn gaps_are_told_before_there_are_too_many_to_remember() {
+        let mut acks = Acks::default();
+        let told = told_at(&mut acks, patient(u64::MAX, 0), (0..=RANGES_UNTOLD_MAX as u64).map(|n| 2 * n));
+        assert_eq!(told, [2 * RANGES_UNTOLD_MAX as u64]);
     }
 
     #[test]
     fn packets_that_ask_for_nothing_raise_no_debt() {
         let mut acks = Acks::default();
-        acks.on_received(0, false, Ecn::NotEct, DELAY, at(0));
-        acks.on_received(5, false, Ecn::NotEct, DELAY, at(0));
+        acks.on_received(0, false, Ecn::NotEct, HABIT, at(0));
+        acks.on_received(5, false, Ecn::NotEct, HABIT, at(0));
         assert!(!acks.is_owed());
     }
 
@@ -305,7 +410,7 @@ mod tests {
     #[test]
     fn the_frame_has_the_bytes_of_the_draft() {
         let mut acks = Acks::default();
-        acks.on_received(0, true, Ecn::NotEct, DELAY, at(5));
+        acks.on_received(0, true, Ecn::NotEct, HABIT, at(5));
         assert_eq!(written(&mut acks), [0x3e, 1, 0, 0, 0, 0]);
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod challenge;
 pub(crate) mod cids;
 mod delivery;
 pub(crate) mod doubt;
+pub(crate) mod frequency;
 pub(crate) mod idle;
 pub(crate) mod leg;
 pub(crate) mod loss;
@@ -31,6 +32,7 @@ use crate::error::PathErrorCode;
 use crate::id::PathId;
 use crate::path::challenge::{Challenge, Responses};
 use crate::path::cids::{LocalCids, Post, RemoteCids};
+use crate::path::frequency::Seen;
 use crate::path::idle::Upkeep;
 use crate::path::leg::Leg;
 use crate::path::migration::Detours;
@@ -444,6 +446,14 @@ impl Path {
     /// Are there numbers for its owner?
     pub(crate) fn has_stats(&self) -> bool {
         self.running.is_some() || self.last.is_some()
+    }
+
+    /// What our wish for acknowledgements has to suit: paths whose windows and pacers hold the sender back.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        let route = &self.running.as_ref().filter(|_| matches!(self.stage, Stage::Open))?.route;
+        let window_packets = route.window() / u64::from(route.datagram_size());
+        (route.rtt.has_sample() && !route.is_app_limited())
+            .then(|| Seen { window_packets, rtt: route.rtt.smoothed() })
     }
 
     /// The numbers for its owner; `None` for a path that was never used.

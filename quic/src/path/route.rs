@@ -329,6 +329,11 @@ impl Route {
         self.app_limited = app_limited;
     }
 
+    /// Does something other than the window or the pacer hold the sender back?
+    pub(crate) fn is_app_limited(&self) -> bool {
+        self.app_limited
+    }
+
     /// An acknowledgement measured a round trip (RFC 9002 §5).
     pub(crate) fn on_rtt_sample(
         &mut self,

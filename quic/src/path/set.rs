@@ -309,6 +309,13 @@ impl Paths {
         }
     }
 
+    /// The peer wants to hear at once what arrived: on all paths, since the frame that says so names none (MP-309).
+    pub(crate) fn hurry_acks(&mut self) {
+        for running in self.list.iter_mut().filter_map(Path::running_mut) {
+            running.space.acks.hurry();
+        }
+    }
+
     /// What the scheduler sees.
     pub(crate) fn views(&self, demand_bytes: u64, now: Instant) -> Views {
         self.list.iter().filter_map(|path| path.view(demand_bytes, now)).collect()

@@ -6,7 +6,7 @@
 //! the packet, allocates nothing.
 
 use super::cursor::{Count, Sink, Writer};
-use super::frame_ack::Ack;
+use super::frame_ack::{Ack, AckFrequency};
 use super::frame_path;
 use super::packet::PacketKind;
 use super::varint::varint_len;
@@ -16,7 +16,8 @@ use crate::id::{Direction, StreamId};
 pub(crate) use super::frame_path::NewConnectionId;
 pub(crate) use super::frame_read::Frames;
 
-/// The numbers of the frame types: RFC 9000 §12.4, RFC 9221 §4, and draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on.
+/// The numbers of the frame types: RFC 9000 §12.4, RFC 9221 §4, draft-ietf-quic-multipath-21 §4 from `PATH_ACK` on, and
+/// draft-ietf-quic-ack-frequency.
 pub(crate) mod types {
     pub(crate) const PADDING: u64 = 0x00;
     pub(crate) const PING: u64 = 0x01;
@@ -44,11 +45,13 @@ pub(crate) mod types {
     pub(crate) const CONNECTION_CLOSE: u64 = 0x1c;
     pub(crate) const APPLICATION_CLOSE: u64 = 0x1d;
     pub(crate) const HANDSHAKE_DONE: u64 = 0x1e;
+    pub(crate) const IMMEDIATE_ACK: u64 = 0x1f;
     /// Reaches to the end of the packet (RFC 9221 §4).
     pub(crate) const DATAGRAM: u64 = 0x30;
     pub(crate) const DATAGRAM_LEN: u64 = 0x31;
     pub(crate) const PATH_ACK: u64 = 0x3e;
     pub(crate) const PATH_ACK_ECN: u64 = 0x3f;
+    pub(crate) const ACK_FREQUENCY: u64 = 0xaf;
     pub(crate) const PATH_ABANDON: u64 = 0x3e75;
     pub(crate) const PATH_STATUS_BACKUP: u64 = 0x3e76;
     pub(crate) const PATH_STATUS_AVAILABLE: u64 = 0x3e77;
@@ -132,6 +135,8 @@ pub(crate) enum Frame<'a> {
         reason: &'a [u8],
     },
     HandshakeDone,
+    AckFrequency(AckFrequency),
+    ImmediateAck,
     /// `sized`: it says how long it is; otherwise it ends with the packet.
     Datagram {
         sized: bool,
@@ -182,6 +187,8 @@ impl Frame<'_> {
                 | Self::RetireConnectionId { .. }
                 | Self::PathResponse(_)
                 | Self::HandshakeDone
+                | Self::AckFrequency(_)
+                | Self::ImmediateAck
                 | Self::PathAbandon { .. }
                 | Self::PathStatus { .. }
                 | Self::MaxPathId(_)
@@ -213,6 +220,13 @@ impl Frame<'_> {
             | Self::PathCidsBlocked { .. } => true,
             _ => false,
         }
+    }
+
+    /// Does the extension for the frequency of acknowledgements define this frame? To an endpoint that did not offer it, it
+    /// is unknown.
+    #[inline]
+    pub(crate) const fn is_ack_frequency(&self) -> bool {
+        matches!(self, Self::AckFrequency(_) | Self::ImmediateAck)
     }
 
     /// Is there room for the frame?
@@ -285,6 +299,8 @@ impl Frame<'_> {
                 to.slice(reason);
             }
             Self::HandshakeDone => numbers(to, &[types::HANDSHAKE_DONE]),
+            Self::AckFrequency(ref frame) => frame.put(to),
+            Self::ImmediateAck => numbers(to, &[types::IMMEDIATE_ACK]),
             Self::Datagram { sized: true, data } => {
                 numbers(to, &[types::DATAGRAM_LEN, data.len() as u64]);
                 to.slice(data);

@@ -1,4 +1,5 @@
-//! ACK and `PATH_ACK` (RFC 9000 §19.3; draft-ietf-quic-multipath-21 §4.1).
+//! ACK and `PATH_ACK` (RFC 9000 §19.3; draft-ietf-quic-multipath-21 §4.1), and `ACK_FREQUENCY`
+//! (draft-ietf-quic-ack-frequency).
 //!
 //! Owns the coding of acknowledged ranges. A decoded frame was checked to its last byte, so walking its ranges cannot
 //! fail. Whether the packets were ever sent is for the path's space to judge (MP-211).
@@ -74,6 +75,30 @@ impl<'a> Ack<'a> {
         numbers(to, &[self.largest, self.delay_raw, self.more_count, self.first_len]);
         to.slice(self.more);
         put_ecn(to, self.ecn);
+    }
+}
+
+/// An `ACK_FREQUENCY` frame: how its sender would like to hear of its packets (draft-ietf-quic-ack-frequency).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AckFrequency {
+    pub(crate) sequence: u64,
+    /// So many ack-eliciting packets may go without an acknowledgement.
+    pub(crate) threshold: u64,
+    /// The `max_ack_delay` that is asked for, in microseconds.
+    pub(crate) delay_us: u64,
+    /// How far a missing packet may lie behind before it is told at once; 0 for any distance.
+    pub(crate) reordering: u64,
+}
+
+impl AckFrequency {
+    /// The fields after the type; `None` if cut short.
+    pub(super) fn decode(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut next = || reader.varint();
+        Some(Self { sequence: next()?, threshold: next()?, delay_us: next()?, reordering: next()? })
+    }
+
+    pub(super) fn put(&self, to: &mut impl Sink) {
+        numbers(to, &[types::ACK_FREQUENCY, self.sequence, self.threshold, self.delay_us, self.reordering]);
     }
 }
 

@@ -6,7 +6,7 @@
 use super::code_points::CodePoints;
 use super::cursor::Reader;
 use super::frame::{CUT_SHORT, Frame, STREAM_FIN, STREAM_LEN, STREAM_OFF, STREAMS_MAX, types};
-use super::frame_ack::Ack;
+use super::frame_ack::{Ack, AckFrequency};
 use super::frame_path::{self, NewConnectionId};
 use super::varint::{VARINT_MAX, varint_len};
 use crate::error::TransportError;
@@ -120,7 +120,8 @@ fn decode<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, Tra
         types::PATH_ABANDON..=types::PATH_CIDS_BLOCKED => {
             frame_path::decode(frame_type, reader).ok_or(CUT_SHORT)
         }
-        types::PING..=types::HANDSHAKE_DONE => decode_simple(frame_type, reader).ok_or(CUT_SHORT),
+        types::ACK_FREQUENCY => AckFrequency::decode(reader).map(Frame::AckFrequency).ok_or(CUT_SHORT),
+        types::PING..=types::IMMEDIATE_ACK => decode_simple(frame_type, reader).ok_or(CUT_SHORT),
         types::DATAGRAM => {
             let data = reader.take(reader.remaining()).ok_or(CUT_SHORT)?;
             Ok(Frame::Datagram { sized: false, data })
@@ -133,7 +134,7 @@ fn decode<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Result<Frame<'a>, Tra
     }
 }
 
-/// The types below `HANDSHAKE_DONE` that have fixed fields and no rule of their own; `None` if cut short.
+/// The types up to `IMMEDIATE_ACK` that have fixed fields and no rule of their own; `None` if cut short.
 #[inline]
 fn decode_simple<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Option<Frame<'a>> {
     Some(match frame_type {
@@ -155,6 +156,7 @@ fn decode_simple<'a>(frame_type: u64, reader: &mut Reader<'a>) -> Option<Frame<'
         types::PATH_CHALLENGE => Frame::PathChallenge(reader.array()?),
         types::PATH_RESPONSE => Frame::PathResponse(reader.array()?),
         types::HANDSHAKE_DONE => Frame::HandshakeDone,
+        types::IMMEDIATE_ACK => Frame::ImmediateAck,
         _ => {
             debug_assert!(frame_type == types::PING);
             Frame::Ping

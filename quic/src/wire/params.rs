@@ -1,4 +1,5 @@
-//! Transport parameters (RFC 9000 §18; RFC 9221 §3; draft-ietf-quic-multipath-21 §2.1).
+//! Transport parameters (RFC 9000 §18; RFC 9221 §3; draft-ietf-quic-multipath-21 §2.1;
+//! draft-ietf-quic-ack-frequency).
 //!
 //! Owns their coding, their defaults, and every limit that one parameter alone can break. Whether connection IDs match
 //! the handshake (RFC 9000 §7.3) and whether multipath may be used (MP-009, MP-010) is for the connection.
@@ -19,6 +20,9 @@ pub(crate) const ACK_DELAY_EXPONENT_MAX: u64 = 20;
 
 /// Delays of this many milliseconds or more are invalid (RFC 9000 §18.2).
 pub(crate) const ACK_DELAY_MS_BOUND: u64 = 1 << 14;
+
+/// The `max_ack_delay` of who declares none (RFC 9000 §18.2).
+pub(crate) const ACK_DELAY_MS_DEFAULT: u64 = 25;
 
 /// Every endpoint keeps at least this many connection IDs of its peer (RFC 9000 §18.2).
 pub(crate) const ACTIVE_CIDS_MIN: u64 = 2;
@@ -43,6 +47,8 @@ mod ids {
     pub(super) const RETRY_SOURCE_CONNECTION_ID: u64 = 0x10;
     pub(super) const MAX_DATAGRAM_FRAME_SIZE: u64 = 0x20;
     pub(super) const INITIAL_MAX_PATH_ID: u64 = 0x3e;
+    /// The number for experiments: the draft has no permanent one yet.
+    pub(super) const MIN_ACK_DELAY: u64 = 0xff04_de1b;
     /// In draft-ietf-quic-multipath-13 to -18.
     pub(super) const INITIAL_MAX_PATH_ID_DRAFT_13: u64 = 0x0f73_9bbc_1b66_6d0d;
 }
@@ -75,6 +81,9 @@ pub(crate) struct TransportParameters {
     pub(crate) retry_source_connection_id: Option<Cid>,
     /// The largest DATAGRAM frame that it takes, type and length included; 0 for none (RFC 9221 §3).
     pub(crate) max_datagram_frame_size: u64,
+    /// The shortest time in microseconds that it can wait with an acknowledgement. `None`: it does not let the peer say how
+    /// often it acknowledges.
+    pub(crate) min_ack_delay_us: Option<u64>,
     /// `None`: no multipath (MP-001).
     pub(crate) initial_max_path_id: Option<u32>,
     /// `None`: no multipath with the code points of drafts 13 to 18.
@@ -96,13 +105,14 @@ impl Default for TransportParameters {
             initial_max_streams_bidi: 0,
             initial_max_streams_uni: 0,
             ack_delay_exponent: 3,
-            max_ack_delay_ms: 25,
+            max_ack_delay_ms: ACK_DELAY_MS_DEFAULT,
             disable_active_migration: false,
             preferred_address: None,
             active_connection_id_limit: ACTIVE_CIDS_MIN,
             initial_source_connection_id: None,
             retry_source_connection_id: None,
             max_datagram_frame_size: 0,
+            min_ack_delay_us: None,
             initial_max_path_id: None,
             initial_max_path_id_draft_13: None,
         }
@@ -133,7 +143,7 @@ impl TransportParameters {
             let id = reader.varint().ok_or(CUT_SHORT)?;
             let value = reader.prefixed().ok_or(CUT_SHORT)?;
             if parameters.take(id, Reader::new(value), from, known)? {
-                let bit = 1_u64 << id.min(63);
+                let bit = 1_u64 << place(id);
                 if seen & bit != 0 {
                     return Err(invalid("transport parameter given twice"));
                 }
@@ -173,6 +183,7 @@ impl TransportParameters {
                 self.initial_source_connection_id = Some(cid(value.rest())?);
             }
             ids::RETRY_SOURCE_CONNECTION_ID => self.retry_source_connection_id = Some(cid(value.rest())?),
+            ids::MIN_ACK_DELAY => self.min_ack_delay_us = Some(number(value)?),
             ids::INITIAL_MAX_PATH_ID if known.has_final() => {
                 self.initial_max_path_id = Some(path_id(value)?);
             }
@@ -235,6 +246,9 @@ impl TransportParameters {
         }
         if let Some(address) = &self.preferred_address {
             address.encode(out);
+        }
+        if let Some(delay) = self.min_ack_delay_us {
+            put_number(out, ids::MIN_ACK_DELAY, delay);
         }
         if let Some((n, value)) = reserved {
             put(out, reserved_id(n), value);
@@ -321,6 +335,18 @@ fn checked(id: u64, value: u64) -> Result<u64, TransportError> {
             Err(invalid("active_connection_id_limit below 2"))
         }
         _ => Ok(value),
+    }
+}
+
+/// A number below 64 for each parameter that is known.
+const fn place(id: u64) -> u32 {
+    match id {
+        ids::INITIAL_MAX_PATH_ID_DRAFT_13 => 63,
+        ids::MIN_ACK_DELAY => 61,
+        _ => {
+            debug_assert!(id < 61 || id == ids::INITIAL_MAX_PATH_ID);
+            id as u32
+        }
     }
 }
 

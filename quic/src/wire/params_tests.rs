@@ -86,6 +86,20 @@ fn the_multipath_parameter_is_read_and_written_as_in_the_draft() {
     assert_eq!(encoded(&zero), [0x3e, 1, 0], "zero is not absence");
 }
 
+#[test]
+fn the_shortest_delay_of_acknowledgements_is_read_and_written_as_in_the_draft() {
+    let one_ms = [0xc0, 0, 0, 0, 0xff, 0x04, 0xde, 0x1b, 2, 0x43, 0xe8];
+    let parameters = decode(&one_ms).unwrap();
+    assert_eq!(parameters.min_ack_delay_us, Some(1000));
+    assert_eq!(encoded(&parameters), one_ms);
+    let zero = TransportParameters { min_ack_delay_us: Some(0), ..TransportParameters::default() };
+    assert_eq!(decode(&encoded(&zero)).unwrap(), zero, "zero is not absence");
+    let other = one_number(0x0f73_9bbc_1b66_6d0d, 1);
+    assert!(decode(&[&one_ms[..], &other].concat()).is_ok(), "two with long numbers");
+    refused(&[one_ms, one_ms].concat());
+    refused(&one(0xff04_de1b, &[]));
+}
+
 /// MP-012
 #[test]
 fn the_multipath_parameter_of_older_drafts_comes_before_the_final_one() {
@@ -244,31 +258,34 @@ fn parameters() -> impl Strategy<Value = TransportParameters> {
         prop::option::of(any::<[u8; 16]>()),
         prop::option::of(addresses()),
         any::<bool>(),
-        prop::option::of(any::<u32>()),
-        prop::option::of(any::<u32>()),
+        (prop::option::of(any::<u32>()), prop::option::of(any::<u32>())),
+        prop::option::of(0..=VARINT_MAX),
     );
     (numbers, others).prop_map(
-        |((plain, streams, limited), (cids, token, address, fixed, paths, old_paths))| TransportParameters {
-            original_destination_connection_id: cids.0,
-            max_idle_timeout_ms: plain[0],
-            stateless_reset_token: token,
-            max_udp_payload_size: limited.0,
-            initial_max_data: plain[1],
-            initial_max_stream_data_bidi_local: plain[2],
-            initial_max_stream_data_bidi_remote: plain[3],
-            initial_max_stream_data_uni: plain[4],
-            initial_max_streams_bidi: streams[0],
-            initial_max_streams_uni: streams[1],
-            ack_delay_exponent: limited.1,
-            max_ack_delay_ms: limited.2,
-            disable_active_migration: fixed,
-            preferred_address: address,
-            active_connection_id_limit: limited.3,
-            initial_source_connection_id: cids.1,
-            retry_source_connection_id: cids.2,
-            max_datagram_frame_size: plain[5],
-            initial_max_path_id: paths,
-            initial_max_path_id_draft_13: old_paths,
+        |((plain, streams, limited), (cids, token, address, fixed, (paths, old_paths), min_ack_delay_us))| {
+            TransportParameters {
+                original_destination_connection_id: cids.0,
+                max_idle_timeout_ms: plain[0],
+                stateless_reset_token: token,
+                max_udp_payload_size: limited.0,
+                initial_max_data: plain[1],
+                initial_max_stream_data_bidi_local: plain[2],
+                initial_max_stream_data_bidi_remote: plain[3],
+                initial_max_stream_data_uni: plain[4],
+                initial_max_streams_bidi: streams[0],
+                initial_max_streams_uni: streams[1],
+                ack_delay_exponent: limited.1,
+                max_ack_delay_ms: limited.2,
+                disable_active_migration: fixed,
+                preferred_address: address,
+                active_connection_id_limit: limited.3,
+                initial_source_connection_id: cids.1,
+                retry_source_connection_id: cids.2,
+                max_datagram_frame_size: plain[5],
+                min_ack_delay_us,
+                initial_max_path_id: paths,
+                initial_max_path_id_draft_13: old_paths,
+            }
         },
     )
 }

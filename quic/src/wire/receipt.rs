@@ -28,6 +28,7 @@ pub(crate) enum ReceiptKind {
     PathsBlocked,
     PathCidsBlocked,
     HandshakeDone,
+    AckFrequency,
     Datagram,
 }
 
@@ -154,6 +155,11 @@ impl Receipt {
     /// A `HANDSHAKE_DONE`.
     pub(crate) const fn handshake_done() -> Self {
         Self::bare(ReceiptKind::HandshakeDone, 0, 0)
+    }
+
+    /// An `ACK_FREQUENCY` with this sequence number.
+    pub(crate) const fn ack_frequency(sequence: u64) -> Self {
+        Self::bare(ReceiptKind::AckFrequency, 0, sequence)
     }
 
     /// A DATAGRAM of `len` bytes (below 2^16) under our own number `id`. `report`: its fate is to be told.

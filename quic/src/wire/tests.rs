@@ -5,7 +5,7 @@ use super::cursor::{Reader, Writer};
 use super::frame::{
     Frame, Frames, STREAMS_MAX, crypto_header, crypto_header_len, stream_header, stream_header_len, types,
 };
-use super::frame_ack::{Ack, EcnCounts, write_ack};
+use super::frame_ack::{Ack, AckFrequency, EcnCounts, write_ack};
 use super::frame_path::NewConnectionId;
 use super::header::{LongHeader, invariant, offered_versions, stateless_reset_token};
 use super::packet::PacketKind;
@@ -16,10 +16,10 @@ use crate::error::{TransportError, TransportErrorCode};
 use crate::id::{Direction, PathId, Role, StreamId};
 use proptest::prelude::*;
 
-const EVERY_TYPE: [u64; 43] = [
+const EVERY_TYPE: [u64; 45] = [
     0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x0c, 0x0d, 0x0e, 0x0f, 0x10,
-    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x30, 0x31, 0x3e,
-    0x3f, 0x3e75, 0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c,
+    0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x30, 0x31,
+    0x3e, 0x3f, 0xaf, 0x3e75, 0x3e76, 0x3e77, 0x3e78, 0x3e79, 0x3e7a, 0x3e7b, 0x3e7c,
 ];
 
 fn bytes_of(fill: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
@@ -45,10 +45,10 @@ fn sample(frame_type: u64) -> Vec<u8> {
         types::NEW_CONNECTION_ID => &[1, 0, 1, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
         types::PATH_NEW_CONNECTION_ID => &[0, 1, 0, 1, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
         types::NEW_TOKEN | types::DATAGRAM_LEN => &[1, 7],
-        types::PADDING | types::PING | types::HANDSHAKE_DONE | types::DATAGRAM => &[],
+        types::PADDING | types::PING | types::HANDSHAKE_DONE | types::IMMEDIATE_ACK | types::DATAGRAM => &[],
         types::PATH_CHALLENGE | types::PATH_RESPONSE => &[1, 2, 3, 4, 5, 6, 7, 8],
         types::CRYPTO => &[0, 1, 7],
-        types::ACK => &[9, 0, 0, 0],
+        types::ACK | types::ACK_FREQUENCY => &[9, 0, 0, 0],
         types::ACK_ECN => &[9, 0, 0, 0, 1, 2, 3],
         types::PATH_ACK => &[1, 9, 0, 0, 0],
         types::PATH_ACK_ECN => &[1, 9, 0, 0, 0, 1, 2, 3],
@@ -120,7 +120,7 @@ fn multipath_types_are_those_of_the_draft() {
 
 #[test]
 fn unknown_types_are_malformed() {
-    for frame_type in [0x1f, 0x2f, 0x32, 0x3d, 0x40, 0x3e74, 0x3e7d, 0x1522_8c00, VARINT_MAX] {
+    for frame_type in [0x20, 0x2f, 0x32, 0x3d, 0x40, 0x3e74, 0x3e7d, 0x1522_8c00, VARINT_MAX] {
         let bytes = bytes_of(|writer| writer.varint(frame_type));
         let error = first(&bytes).unwrap_err();
         assert_eq!((error.code, error.frame_type), (TransportErrorCode::FRAME_ENCODING_ERROR, frame_type));
@@ -154,7 +154,7 @@ fn a_run_of_padding_is_one_frame() {
 
 #[test]
 fn nothing_is_read_behind_an_error() {
-    let mut frames = Frames::new(&[0x01, 0x1f, 0x01, 0x01]);
+    let mut frames = Frames::new(&[0x01, 0x20, 0x01, 0x01]);
     assert!(frames.next().unwrap().is_ok());
     assert!(frames.next().unwrap().is_err());
     assert_eq!(frames.next(), None);
@@ -281,6 +281,10 @@ fn small_frames() -> impl Strategy<Value = Frame<'static>> {
         Just(Frame::Padding),
         Just(Frame::Ping),
         Just(Frame::HandshakeDone),
+        Just(Frame::ImmediateAck),
+        (n(), n(), n(), n()).prop_map(|(sequence, threshold, delay_us, reordering)| {
+            Frame::AckFrequency(AckFrequency { sequence, threshold, delay_us, reordering })
+        }),
         any::<[u8; 8]>().prop_map(Frame::PathChallenge),
         any::<[u8; 8]>().prop_map(Frame::PathResponse),
     ];

@@ -102,6 +102,11 @@ const FRAMES: &[(&str, &[&str])] = &[
     ("path_response", &["data"]),
     ("connection_close", &["error_space=transport application", "error"]),
     ("handshake_done", &[]),
+    (
+        "ack_frequency",
+        &["sequence_number", "ack_eliciting_threshold", "requested_max_ack_delay", "reordering_threshold"],
+    ),
+    ("immediate_ack", &[]),
     ("datagram", &["raw"]),
     ("path_abandon", &["path_id", "error_code"]),
     ("path_status_backup", &["path_id", "sequence_number"]),

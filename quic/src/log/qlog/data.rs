@@ -220,6 +220,9 @@ fn put_parameters(data: &mut Object<'_>, Parameters(parameters): Parameters<'_>)
     data.number("initial_max_streams_bidi", parameters.initial_max_streams_bidi);
     data.number("initial_max_streams_uni", parameters.initial_max_streams_uni);
     data.number("max_datagram_frame_size", parameters.max_datagram_frame_size);
+    if let Some(delay) = parameters.min_ack_delay_us {
+        data.number("min_ack_delay", delay);
+    }
     if let Some(max) = parameters.initial_max_path_id {
         data.number("initial_max_path_id", max.into()); // draft-ietf-quic-multipath-21 §2.1
     }

@@ -47,8 +47,14 @@ fn put_frame(object: &mut Object<'_>, frame: &Frame<'_>, bytes: usize, ack_delay
     object.text("frame_type", name(frame));
     match *frame {
         Frame::Padding => object.object("raw", |raw| raw.number("payload_length", bytes as u64)),
-        Frame::Ping | Frame::HandshakeDone => {}
+        Frame::Ping | Frame::HandshakeDone | Frame::ImmediateAck => {}
         Frame::Ack(ref ack) => put_ack(object, ack, ack_delay_exponent),
+        Frame::AckFrequency(ref asked) => {
+            object.number("sequence_number", asked.sequence);
+            object.number("ack_eliciting_threshold", asked.threshold);
+            object.number("requested_max_ack_delay", asked.delay_us);
+            object.number("reordering_threshold", asked.reordering);
+        }
         Frame::ResetStream { id, code, final_size } => {
             object.number("stream_id", id.as_u64());
             put_application_error(object, code);
@@ -190,6 +196,8 @@ fn name(frame: &Frame<'_>) -> &'static str {
         Frame::PathResponse(_) => "path_response",
         Frame::ConnectionClose { .. } => "connection_close",
         Frame::HandshakeDone => "handshake_done",
+        Frame::AckFrequency(_) => "ack_frequency",
+        Frame::ImmediateAck => "immediate_ack",
         Frame::Datagram { .. } => "datagram",
         Frame::PathAbandon { .. } => "path_abandon",
         Frame::PathStatus { backup: true, .. } => "path_status_backup",
