@@ -74,7 +74,7 @@ pub(crate) struct Connection {
     idle: Idle,
     /// Scaffolding: gone once the handshake is confirmed.
     handshake: Option<Box<Handshake>>,
-    tls: Box<Tls>,
+    tls: Tls,
     keys: Option<Box<KeyRing>>,
     /// Handshake data in 1-RTT packets: session tickets.
     tickets: CryptoStream,
@@ -223,7 +223,7 @@ impl Connection {
             lifecycle: Lifecycle::handshaking(turn.now + config.handshake_timeout),
             idle: Idle::new(config.idle_timeout, turn.now),
             handshake: Some(Box::new(handshake)),
-            tls: Box::new(tls),
+            tls,
             keys: None,
             tickets: CryptoStream::default(),
             handshake_done: None,

@@ -187,6 +187,9 @@ impl Connection {
         self.drop_level(Level::Initial);
         self.drop_level(Level::Handshake);
         self.handshake = None;
+        if self.role == Role::Server {
+            self.tls.retire(); // its tickets wait in their stream
+        }
         self.prove_address(turn);
         self.move_stranded(turn);
         self.paths.reserve(turn);

@@ -23,6 +23,9 @@ use crate::wire::client_hello::{self, Declared};
 /// The alert `internal_error`, for failures that rustls has no alert for (RFC 8446 §6).
 const ALERT_INTERNAL_ERROR: u8 = 80;
 
+/// The alert `unexpected_message` (RFC 8446 §6).
+const ALERT_UNEXPECTED_MESSAGE: u8 = 10;
+
 /// A client's first message that is longer than this is left to TLS to judge.
 const UNDECIDED_MAX: usize = 1 << 16;
 
@@ -165,9 +168,29 @@ struct Undecided {
 
 /// One handshake, and what comes after it on the handshake stream.
 pub(crate) struct Tls {
+    session: Session,
+    write_level: Level,
+}
+
+/// What is kept of a TLS session.
+enum Session {
+    Live(Box<Live>),
+    /// All is said, and nothing may come: some kilobytes less for each idle connection of a server.
+    Over(Box<Facts>),
+}
+
+struct Live {
     connection: quic::Connection,
     undecided: Option<Box<Undecided>>,
-    write_level: Level,
+}
+
+/// What an application may want to know afterwards.
+struct Facts {
+    alpn: Option<Box<[u8]>>,
+    server_name: Option<Box<str>>,
+    peer_certificates: Option<Box<[CertificateDer<'static>]>>,
+    #[cfg(test)]
+    peer_params: Option<Vec<u8>>,
 }
 
 impl Tls {
@@ -180,7 +203,7 @@ impl Tls {
         let config = Arc::clone(&tls.config);
         let connection = quic::ClientConnection::new(config, quic::Version::V1, server_name, params)
             .map_err(TlsConfigError::Refused)?;
-        Ok(Self { connection: connection.into(), undecided: None, write_level: Level::Initial })
+        Ok(Self::begin(connection.into(), None))
     }
 
     /// A server's handshake, carrying these transport parameters.
@@ -196,7 +219,7 @@ impl Tls {
                 (begin(usual)?, Some(Box::new(undecided)))
             }
         };
-        Ok(Self { connection, undecided, write_level: Level::Initial })
+        Ok(Self::begin(connection, undecided))
     }
 
     /// Takes the next bytes that came at `level`. Call `write` until it gives nothing before reading more.
@@ -204,30 +227,23 @@ impl Tls {
         if level != self.read_level() {
             return Err(TransportError::protocol_violation("handshake data at the wrong level"));
         }
-        let Some(mut undecided) = self.undecided.take() else { return self.read_decided(data) };
-        undecided.read.extend_from_slice(data);
-        match client_hello::declared(&undecided.read) {
-            Declared::NotYet if undecided.read.len() < UNDECIDED_MAX => {
-                self.undecided = Some(undecided);
-                return Ok(());
-            }
-            Declared::These(params) if (undecided.wants_other)(params) => self.connection = undecided.other,
-            _ => {}
+        match &mut self.session {
+            Session::Live(live) => live.read(data),
+            Session::Over(_) if data.is_empty() => Ok(()),
+            // A client has nothing to say behind its handshake: QUIC has no KeyUpdate (RFC 9001 §6), and no certificate was
+            // asked for.
+            Session::Over(_) => Err(TransportError::new(
+                TransportErrorCode::crypto(ALERT_UNEXPECTED_MESSAGE),
+                "TLS message out of place",
+            )),
         }
-        self.read_decided(&undecided.read)
-    }
-
-    fn read_decided(&mut self, data: &[u8]) -> Result<(), TransportError> {
-        self.connection.read_hs(data).map_err(|error| {
-            let alert = self.connection.alert().map_or(ALERT_INTERNAL_ERROR, u8::from);
-            TransportError::new(TransportErrorCode::crypto(alert), reason(&error))
-        })
     }
 
     /// Appends to `out` what is to be sent at `write_level`, and gives the keys of the next level when TLS has made
     /// them. Call again until it gives neither.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>) -> Option<NewKeys> {
-        let change = self.connection.write_hs(out)?;
+        let Session::Live(live) = &mut self.session else { return None };
+        let change = live.connection.write_hs(out)?;
         self.write_level = self.write_level.next();
         Some(match change {
             quic::KeyChange::Handshake { keys } => {
@@ -255,13 +271,13 @@ impl Tls {
 
     /// Is the handshake incomplete? (RFC 9001 §4.1.1)
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.connection.is_handshaking()
+        self.connection().is_some_and(|connection| connection.is_handshaking())
     }
 
     /// Did it take up an earlier session by a ticket of the server's, so that no certificate was shown? Known once the
     /// handshake is complete (RFC 8446 §2.2).
     pub(crate) fn is_resumed(&self) -> bool {
-        self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
+        self.connection().and_then(|connection| connection.handshake_kind()) == Some(HandshakeKind::Resumed)
     }
 
     /// The peer's transport parameters, once they came. They are authentic when the handshake is complete.
@@ -269,25 +285,89 @@ impl Tls {
     /// A client that resumes holds those of the earlier connection until the server's come. Those are for 0-RTT alone; they
     /// have gone when the application protocol is known, which comes with them (RFC 8446 §4.3.1) and which QUIC needs.
     pub(crate) fn peer_params(&self) -> Option<&[u8]> {
-        self.alpn().and_then(|_| self.connection.quic_transport_parameters())
+        match &self.session {
+            Session::Live(live) => self.alpn().and_then(|_| live.connection.quic_transport_parameters()),
+            #[cfg(test)]
+            Session::Over(facts) => facts.peer_params.as_deref(),
+            #[cfg(not(test))]
+            Session::Over(_) => None,
+        }
     }
 
     /// The application protocol agreed on.
     pub(crate) fn alpn(&self) -> Option<&[u8]> {
-        self.connection.alpn_protocol()
+        match &self.session {
+            Session::Live(live) => live.connection.alpn_protocol(),
+            Session::Over(facts) => facts.alpn.as_deref(),
+        }
     }
 
     /// The name that the client asked for, at a server.
     pub(crate) fn server_name(&self) -> Option<&str> {
-        match &self.connection {
-            quic::Connection::Client(_) => None,
-            quic::Connection::Server(server) => server.server_name(),
+        match &self.session {
+            Session::Live(live) => match &live.connection {
+                quic::Connection::Client(_) => None,
+                quic::Connection::Server(server) => server.server_name(),
+            },
+            Session::Over(facts) => facts.server_name.as_deref(),
         }
     }
 
     /// The certificates the peer presented, its own first.
     pub(crate) fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        self.connection.peer_certificates()
+        match &self.session {
+            Session::Live(live) => live.connection.peer_certificates(),
+            Session::Over(facts) => facts.peer_certificates.as_deref(),
+        }
+    }
+
+    /// Lets go of what only the handshake needed. For servers whose handshake is complete and whose tickets are written:
+    /// a client would lose the tickets that are still to come.
+    pub(crate) fn retire(&mut self) {
+        debug_assert!(!self.is_handshaking());
+        let facts = Facts {
+            alpn: self.alpn().map(Into::into),
+            server_name: self.server_name().map(Into::into),
+            peer_certificates: self.peer_certificates().map(Into::into),
+            #[cfg(test)]
+            peer_params: self.peer_params().map(Into::into),
+        };
+        self.session = Session::Over(Box::new(facts));
+    }
+
+    fn begin(connection: quic::Connection, undecided: Option<Box<Undecided>>) -> Self {
+        let session = Session::Live(Box::new(Live { connection, undecided }));
+        Self { session, write_level: Level::Initial }
+    }
+
+    fn connection(&self) -> Option<&quic::Connection> {
+        match &self.session {
+            Session::Live(live) => Some(&live.connection),
+            Session::Over(_) => None,
+        }
+    }
+}
+
+impl Live {
+    fn read(&mut self, data: &[u8]) -> Result<(), TransportError> {
+        let Some(mut undecided) = self.undecided.take() else { return self.read_decided(data) };
+        undecided.read.extend_from_slice(data);
+        match client_hello::declared(&undecided.read) {
+            Declared::NotYet if undecided.read.len() < UNDECIDED_MAX => {
+                self.undecided = Some(undecided);
+                return Ok(());
+            }
+            Declared::These(params) if (undecided.wants_other)(params) => self.connection = undecided.other,
+            _ => {}
+        }
+        self.read_decided(&undecided.read)
+    }
+
+    fn read_decided(&mut self, data: &[u8]) -> Result<(), TransportError> {
+        self.connection.read_hs(data).map_err(|error| {
+            let alert = self.connection.alert().map_or(ALERT_INTERNAL_ERROR, u8::from);
+            TransportError::new(TransportErrorCode::crypto(alert), reason(&error))
+        })
     }
 }
 
