@@ -1,4 +1,4 @@
-//! CPU time of the thread that asks, in seconds.
+//! CPU time of the thread that asks, in seconds, and how long it waited for a core.
 //!
 //! Owns the reading of `/proc/thread-self`: nanoseconds from `schedstat`, or clock ticks from `stat` where the kernel
 //! keeps no scheduler statistics. Says nothing where there is neither.
@@ -12,6 +12,17 @@ const TICKS_PER_SECOND: f64 = 100.0;
 pub(crate) fn thread_seconds() -> Option<f64> {
     let precise = read_to_string("/proc/thread-self/schedstat").ok().and_then(|text| from_schedstat(&text));
     precise.or_else(|| read_to_string("/proc/thread-self/stat").ok().and_then(|text| from_stat(&text)))
+}
+
+/// Seconds in which this thread could have run and had no core.
+pub(crate) fn thread_wait_seconds() -> Option<f64> {
+    waited(&read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
+/// The second number: nanoseconds on a run queue. A kernel that does not count says zero for all.
+fn waited(text: &str) -> Option<f64> {
+    from_schedstat(text)?;
+    Some(text.split_whitespace().nth(1)?.parse::<u64>().ok()? as f64 / 1e9)
 }
 
 /// The first number: nanoseconds on a CPU.
@@ -36,6 +47,7 @@ mod tests {
         assert_eq!(from_schedstat("1500000000 42 7\n"), Some(1.5));
         assert_eq!(from_schedstat("0 0 0\n"), None, "a kernel that does not count says zero");
         assert_eq!(from_schedstat(""), None);
+        assert_eq!((waited("1500000000 250000000 7\n"), waited("0 0 0\n")), (Some(0.25), None));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use braid_quic::TransportConfig;
 use braid_quic::log::LogFactory;
@@ -12,14 +13,24 @@ use braid_server::qlog::Written;
 use braid_server::{Config, Identity, Server};
 use rustls_pki_types::CertificateDer;
 
+use crate::load::Work;
 use crate::plan::Plan;
 
 /// The name in the inside server's certificate; nobody checks it, since the certificate itself is pinned.
 pub(crate) const NAME: &str = "localhost";
 
+/// Datagrams that wait to be sent on one connection, in bytes; how many may is the command line's matter.
+const DATAGRAM_BUFFER_BYTES: u64 = 16 << 20;
+/// How long a connection that only stands there may be silent; less than any idle timeout in use.
+const IDLE_KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// The settings that one command line makes for both ends.
 pub(crate) fn transport(plan: &Plan) -> TransportConfig {
     let defaults = TransportConfig::default();
+    let streams = match plan.load.work {
+        Work::Requests { at_once, .. } => at_once,
+        Work::Datagrams { .. } | Work::Handshakes { .. } => 0,
+    };
     TransportConfig {
         max_paths: plan.paths as u32,
         multipath_code_points: plan.code_points,
@@ -28,8 +39,12 @@ pub(crate) fn transport(plan: &Plan) -> TransportConfig {
         datagram_size_max: plan.datagram_bytes_max,
         scheduler: plan.scheduler.clone().unwrap_or(defaults.scheduler),
         congestion: plan.congestion.clone().unwrap_or(defaults.congestion),
-        max_streams_bidirectional: defaults.max_streams_bidirectional.max(plan.streams as u64),
-        rtt_distribution: true,
+        max_streams_bidirectional: defaults.max_streams_bidirectional.max(streams as u64),
+        // Both ends have room for what is under way; who takes none has none.
+        datagram_receive_max: u16::MAX,
+        datagram_send_buffer: DATAGRAM_BUFFER_BYTES,
+        // It costs 8 KiB a path, and what idle connections cost is what they are there for.
+        rtt_distribution: plan.load.idle == 0,
         ..defaults
     }
 }
@@ -58,13 +73,15 @@ impl Inside {
         let identity = Identity::self_signed(&[NAME]).map_err(|error| error.to_string())?;
         let defaults = Config::new(listen.clone(), identity);
         let config = Config {
-            workers: if cores.is_empty() { plan.workers } else { cores.len() }.min(plan.connections),
+            workers: if cores.is_empty() { plan.workers } else { cores.len() }.min(plan.load.all()),
             cores,
             transport: transport(plan),
             io: plan.io,
+            packet_protection: plan.packet_protection,
             // One file is one end's.
             qlog: plan.qlog.clone().filter(|qlog| !qlog.is_file()),
-            connections_max: defaults.connections_max.max(plan.connections),
+            connections_max: defaults.connections_max.max(plan.load.all()),
+            handshakes_max: defaults.handshakes_max.max(plan.load.connections),
             ..defaults
         };
         let server = Server::start(config).map_err(|error| error.to_string())?;
@@ -98,6 +115,11 @@ impl Inside {
 /// The client's settings for the same command line, and its log.
 pub(crate) fn client_transport(plan: &Plan, log: Option<LogFactory>) -> Arc<TransportConfig> {
     Arc::new(TransportConfig { log, ..transport(plan) })
+}
+
+/// The same for connections that only stand there: not logged, and kept alive.
+pub(crate) fn idle_transport(plan: &Plan) -> Arc<TransportConfig> {
+    Arc::new(TransportConfig { keep_alive: Some(IDLE_KEEP_ALIVE), ..transport(plan) })
 }
 
 #[cfg(test)]

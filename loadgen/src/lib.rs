@@ -2,15 +2,20 @@
 //!
 //! Runs the same worker loop as the server, from the client's side: keeps requests open over one or many paths, fixed
 //! ones or those of the interfaces that come and go, and reports what arrived, by which path, how fast and at what cost.
-//! Without a target it starts a server inside. Owns the exit codes: 0 for success, 1 if anything failed, 2 for a command
+//! Without a target it starts a server inside. Compares such reports. Owns the exit codes: 0 for success, 1 if anything failed, 2 for a command
 //! line that makes no sense.
 
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod ceiling;
 mod client;
+mod compare;
 mod cpu;
+mod estimate;
+mod hdr;
 mod inside;
+mod load;
 mod measure;
 mod options;
 mod plan;
@@ -39,6 +44,7 @@ pub fn main(words: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options::read(words, report::environment::cores()) {
         Ok(Task::Run(plan)) => run(&plan),
         Ok(Task::Ceiling(ceiling)) => measure_ceiling(&ceiling),
+        Ok(Task::Compare(files)) => compare(&files),
         Err(Refusal::Answer(text)) => print(&text),
         Err(Refusal::Usage(sentence)) => fail(USAGE, &sentence),
     }
@@ -70,6 +76,18 @@ fn measure_ceiling(wish: &options::Ceiling) -> ExitCode {
         Ok(found) => show(sink, || found.text(), || found.to_json()),
         Err(error) => fail(FAILED, &error.to_string()),
     }
+}
+
+fn compare(files: &options::CompareArgs) -> ExitCode {
+    let found = match compare::Comparison::of(&files.a, &files.b) {
+        Ok(found) => found,
+        Err(sentence) => return fail(USAGE, &sentence),
+    };
+    let printed = print(found.text());
+    for refusal in found.refusals() {
+        fail(FAILED, &format!("no verdict: {refusal}"));
+    }
+    if found.refusals().is_empty() { printed } else { FAILED.into() }
 }
 
 /// Where JSON goes, opened before the work so that a wrong name does not cost a run.

@@ -6,13 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::manager::{self, Policy, Rule, Usage};
 use braid_quic::schedule::SchedulerKind;
+use braid_quic::{MultipathCodePoints, PacketProtection};
 use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
 
+use crate::load::Load;
 use crate::options::Sockets;
 
 /// A whole run.
@@ -27,11 +28,11 @@ pub(crate) struct Plan {
     pub(crate) remotes: Vec<Host>,
     /// The paths follow the interfaces; then `paths` is how many a connection has at most.
     pub(crate) following: Option<Following>,
-    pub(crate) connections: usize,
-    pub(crate) streams: usize,
-    pub(crate) shape: Shape,
-    pub(crate) duration: Duration,
-    pub(crate) warmup: Duration,
+    pub(crate) load: Load,
+    /// How often the same is measured.
+    pub(crate) repeat: usize,
+    /// Measure the machine's own limit too.
+    pub(crate) ceiling: bool,
     pub(crate) workers: usize,
     pub(crate) io: IoKind,
     pub(crate) sockets: Sockets,
@@ -39,11 +40,15 @@ pub(crate) struct Plan {
     pub(crate) kills: Vec<Kill>,
     pub(crate) stats_from: Option<SocketAddr>,
     pub(crate) json: Option<Json>,
+    /// Where the latencies of each second go.
+    pub(crate) hdr: Option<PathBuf>,
     pub(crate) trust: Trust,
     pub(crate) server_name: Option<String>,
     pub(crate) scheduler: Option<SchedulerKind>,
     pub(crate) congestion: Option<CongestionKind>,
     pub(crate) code_points: MultipathCodePoints,
+    /// Whose code protects packets, of the client and of the server inside.
+    pub(crate) packet_protection: PacketProtection,
     pub(crate) ack_frequency: bool,
     /// Where connections are logged, and how many of them.
     pub(crate) qlog: Option<Qlog>,
@@ -73,20 +78,6 @@ impl Following {
     /// All names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.metered.iter().chain(&self.backup).map(String::as_str)
-    }
-}
-
-/// What each request asks for and carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shape {
-    pub(crate) download_bytes: u64,
-    pub(crate) upload_bytes: u64,
-}
-
-impl Shape {
-    /// Whether the server sends at least as much as the client, so that it is the data sender of the report.
-    pub(crate) fn is_download(self) -> bool {
-        self.download_bytes >= self.upload_bytes
     }
 }
 

@@ -1,29 +1,35 @@
 //! One run from its plan to its report.
 //!
 //! Owns the order: server, sockets, workers, start when all connections stand, both ends' numbers at the begin and
-//! at the end, stop. Speaks to people on standard error only. Measures nothing itself.
+//! at the end, stop, the machine's own limit; and how often. Speaks to people on standard error only. Measures nothing
+//! itself.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use braid_quic::log::LogFactory;
-use braid_quic::{ClientConfig, EndpointConfig, Instant, Role};
+use braid_quic::{ClientConfig, EndpointConfig, Instant, PacketProtection, Role};
 use braid_server::config::available_cores;
 use braid_server::crew::{self, Crew, Ended};
 use braid_server::qlog::Recorder;
 
+use crate::ceiling;
+use crate::client::churn::LINGERING_MAX;
 use crate::client::follow::{self, Follow, Wishes};
 use crate::client::sockets::{self, Wiring, shares};
-use crate::client::{Client, Gate, Task, WorkerResult, tls};
+use crate::client::{Client, Gate, Part, Task, WorkerResult, tls};
+use crate::hdr;
 use crate::inside::{self, Inside};
 use crate::measure::Measure;
 use crate::plan::{Ends, Host, Plan, Trust};
-use crate::report::Report;
-use crate::report::assemble::Findings;
+use crate::report::assemble::{Ceiling, Findings};
 use crate::report::environment::Environment;
-use crate::secrets::Secrets;
+use crate::report::metrics::summarize;
+use crate::report::settings::Settings;
+use crate::report::{Report, limit};
+use crate::secrets::{Secrets, random_seed};
 use crate::server_side::ServerSide;
 use crate::units::show_rate;
 
@@ -73,24 +79,78 @@ enum Way {
     Following(Box<Wishes>),
 }
 
-/// Does what `plan` says.
+/// One run of several.
+struct Once {
+    report: Report,
+    failures: Vec<String>,
+    measure: Measure,
+    began: SystemTime,
+}
+
+/// Does what `plan` says, as often as it says.
 pub(crate) fn run(plan: &Plan) -> Result<Outcome, Refusal> {
     if let Some(following) = &plan.following {
         follow::check(following).map_err(Refusal::Usage)?;
     }
+    let log = plan.hdr.as_ref().map(|path| {
+        let told = |error| Refusal::Usage(format!("cannot write {}: {error}", path.display()));
+        std::fs::File::create(path).map_err(told)
+    });
+    let log = log.transpose()?;
+    let (mut reports, mut measures, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 1..=plan.repeat {
+        if plan.repeat > 1 {
+            note(&format!("run {number} of {}", plan.repeat));
+        }
+        let Once { report, failures: of_run, measure, began } = once(plan)?;
+        reports.push(report);
+        measures.push((measure, began));
+        failures.extend(of_run);
+    }
+    if let Some(mut file) = log {
+        let runs = measures
+            .iter()
+            .filter_map(|(measure, began)| Some(hdr::Run { began: *began, intervals: measure.intervals()? }));
+        let written = hdr::write(&mut file, &runs.collect::<Vec<_>>());
+        failures.extend(written.err().map(|error| format!("the log of latencies is incomplete: {error}")));
+    }
+    let report = summarize(reports).ok_or_else(|| "nothing was measured".to_owned())?;
+    if report.limited_by == Some(limit::LimitedBy::Client) {
+        note("the client was the bottleneck: this says little about the server");
+    }
+    Ok(Outcome { report, failures })
+}
+
+/// One run.
+fn once(plan: &Plan) -> Result<Once, Refusal> {
     let (client_cores, server_cores) = inside::share_cores(&available_cores(), plan.workers);
     let recorder = plan.qlog.as_ref().map(|qlog| Recorder::start(qlog, Role::Client)).transpose();
     let (log, recorder) = recorder.map_err(|error| Refusal::Usage(error.to_string()))?.unzip();
     let server = Server::start(plan, server_cores)?;
     let task = Arc::new(task(plan, &server, log)?);
+    let before = server.side();
     let crew = start(plan, &server.way(plan)?, &task, &client_cores)?;
     gather(plan, &task.gate, &crew);
-    let sides = measure(plan, &task.gate, &server, &crew);
+    let (began, sides) = measure(plan, &task.gate, &server, &crew);
     let ended = crew.stop(GRACE);
     let mut failures = server.stop();
     failures.extend(ended.iter().filter_map(|end| end.failure.clone()));
     failures.extend(recorder.into_iter().flat_map(|recorder| recorder.stop().complaints()));
-    Ok(outcome(plan, ended, sides, failures))
+    let ceiling = plan.ceiling.then(|| ceiling(plan, sides.as_ref().map(|(_, end)| end)));
+    let ceiling = ceiling.transpose().map_err(|error| format!("no ceiling: {error}"))?;
+    Ok(outcome(plan, ended, (before, sides), ceiling, failures, began))
+}
+
+/// This machine's own limit with what protects the packets of the data sender, and with aws-lc-rs.
+fn ceiling(plan: &Plan, server: Option<&ServerSide>) -> std::io::Result<Ceiling> {
+    let told = server.and_then(ServerSide::packet_protection).and_then(|name| name.parse().ok());
+    let ours = plan.packet_protection.resolved();
+    let by: PacketProtection = told.filter(|_| plan.load.is_download()).unwrap_or(ours);
+    let sealed = |by| ceiling::sealed(plan.io, plan.datagram_bytes.into(), by);
+    let aws_lc_rs = sealed(PacketProtection::AwsLc)?;
+    let in_use = if by == PacketProtection::AwsLc { aws_lc_rs } else { sealed(by)? };
+    let (packet_protection, datagram_bytes) = (by.to_string(), plan.datagram_bytes);
+    Ok(Ceiling { packet_protection, datagram_bytes, in_use, aws_lc_rs })
 }
 
 impl<'a> Server<'a> {
@@ -143,13 +203,14 @@ impl<'a> Server<'a> {
 
 /// What all workers have in common.
 fn task(plan: &Plan, server: &Server<'_>, log: Option<LogFactory>) -> Result<Task, Refusal> {
-    let resumes = false; // every connection of a run shall cost the same
+    let resumes = plan.load.resumes(); // else every connection of a run shall cost the same
+    let protection = plan.packet_protection;
     let tls = match (&plan.trust, server) {
-        (Trust::Signed(file), _) => tls::signed_by(file, resumes).map_err(Refusal::Usage)?,
-        (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?, resumes)?,
+        (Trust::Signed(file), _) => tls::signed_by(file, protection, resumes).map_err(Refusal::Usage)?,
+        (Trust::Pinned, Server::Inside(inside)) => tls::pinned(inside.certificate()?, protection, resumes)?,
         (Trust::Pinned | Trust::Any, _) => {
             note("--insecure: nobody checks who the target is");
-            tls::trusting(resumes)?
+            tls::trusting(protection, resumes)?
         }
     };
     let name = match server {
@@ -159,10 +220,10 @@ fn task(plan: &Plan, server: &Server<'_>, log: Option<LogFactory>) -> Result<Tas
     Ok(Task {
         config: ClientConfig { tls, transport: inside::client_transport(plan, log) },
         server_name: tls::server_name(name).map_err(Refusal::Usage)?,
-        shape: plan.shape,
-        streams: plan.streams,
-        warmup: plan.warmup,
-        duration: plan.duration,
+        idle_transport: inside::idle_transport(plan),
+        load: plan.load.clone(),
+        seed: plan.seed.unwrap_or_else(random_seed),
+        logs_latency: plan.hdr.is_some(),
         kills: plan.kills.clone(),
         races: matches!(server, Server::Outside { .. }),
         gate: Gate::default(),
@@ -174,17 +235,21 @@ fn start(plan: &Plan, way: &Way, task: &Arc<Task>, cores: &[usize]) -> Result<Cr
     let mut plans = Vec::with_capacity(plan.workers);
     let mut warning = None;
     let secrets = Secrets::new(plan.seed);
-    for (worker, connections) in shares(plan.connections, plan.workers).enumerate() {
+    let lingering = if plan.load.churns() { LINGERING_MAX } else { 0 };
+    let load = &plan.load;
+    let parts = shares(load.connections, plan.workers).zip(shares(load.idle, plan.workers));
+    for (worker, (connections, idle)) in parts.enumerate() {
         let task = Arc::clone(task);
+        let part = Part { worker, workers: plan.workers, connections, idle };
         let (application, sockets, sockets_max) = match way {
             Way::Fixed(ends) => {
-                let Wiring { sockets, routes } = Wiring::bind(ends, connections, plan.sockets)?;
+                let Wiring { sockets, routes } = Wiring::bind(ends, connections + idle, plan.sockets)?;
                 let count = sockets.len() as u16;
-                (Client::new(task, routes), sockets, count)
+                (Client::new(task, part, routes), sockets, count)
             }
             Way::Following(wishes) => {
-                let (follow, sockets) = Follow::new(wishes, connections)?;
-                (Client::following(task, follow, connections), sockets, follow::SOCKETS_MAX)
+                let (follow, sockets) = Follow::new(wishes, part.standing(load))?;
+                (Client::following(task, part, follow), sockets, follow::SOCKETS_MAX)
             }
         };
         warning = warning.or_else(|| sockets::warning(&sockets));
@@ -193,7 +258,7 @@ fn start(plan: &Plan, way: &Way, task: &Arc<Task>, cores: &[usize]) -> Result<Cr
         plans.push(crew::Plan {
             core: cores.get(worker).copied(),
             endpoint: EndpointConfig {
-                connections_max: connections,
+                connections_max: connections + idle + lingering,
                 ..EndpointConfig::new(secrets.cid_key(), secrets.reset_key())
             },
             udp,
@@ -208,10 +273,10 @@ fn start(plan: &Plan, way: &Way, task: &Arc<Task>, cores: &[usize]) -> Result<Cr
 /// Waits until every connection stands or has failed, and says what is missing.
 fn gather(plan: &Plan, gate: &Gate, crew: &Crew<Client>) {
     let until = now() + GATHER_MAX;
-    while gate.settled() < plan.connections && now() < until && crew.failures().is_empty() {
+    let all = plan.load.standing();
+    while gate.settled() < all && now() < until && crew.failures().is_empty() {
         std::thread::sleep(LOOK_EVERY);
     }
-    let all = plan.connections;
     match (gate.without_multipath(), gate.without_all_paths()) {
         (0, 0) => {}
         (0, some) => {
@@ -227,11 +292,12 @@ fn measure(
     gate: &Gate,
     server: &Server<'_>,
     crew: &Crew<Client>,
-) -> Option<(ServerSide, ServerSide)> {
+) -> (SystemTime, Option<(ServerSide, ServerSide)>) {
     let start = now() + START_AHEAD;
     gate.open(start);
-    let begin = start + plan.warmup;
-    let is_over = || gate.lost() >= plan.connections || !crew.failures().is_empty();
+    let begin = start + plan.load.warmup;
+    let (standing, churns) = (plan.load.standing(), plan.load.churns());
+    let is_over = || (!churns && gate.lost() >= standing) || !crew.failures().is_empty();
     let mut line = Line::new(start);
     let mut wait_until = |until: Instant| {
         while now() < until && !is_over() {
@@ -241,45 +307,58 @@ fn measure(
         }
     };
     wait_until(begin);
+    let began = SystemTime::now();
     let first = server.side();
-    wait_until(begin + plan.duration);
+    wait_until(begin + plan.load.duration);
     let last = server.side();
     line.clear();
-    first.zip(last)
+    (began, first.zip(last))
 }
 
 /// Sums up what the workers bring back.
 fn outcome(
     plan: &Plan,
     ended: Vec<Ended<Client>>,
-    server: Option<(ServerSide, ServerSide)>,
+    (before, server): (Option<ServerSide>, Option<(ServerSide, ServerSide)>),
+    ceiling: Option<Ceiling>,
     mut failures: Vec<String>,
-) -> Outcome {
+    began: SystemTime,
+) -> Once {
     let gso = ended.iter().all(|end| end.stats.udp.gso_fallbacks == 0);
     let uring = ended.iter().all(|end| end.stats.io == "uring");
     let mut measure = Measure::new();
-    let mut connections = Vec::with_capacity(plan.connections);
-    let mut client_cpu_s = Some(0.0);
+    let mut connections = Vec::with_capacity(plan.load.standing());
+    let mut client_spent = Vec::with_capacity(plan.workers);
     for client in ended.into_iter().filter_map(|end| end.application) {
-        let WorkerResult { measure: of_worker, paths, cpu_s, complaint } = client.into_result();
+        let WorkerResult { measure: of_worker, paths, spent, complaint } = client.into_result();
         complaint.inspect(|complaint| note(complaint));
         measure.merge(&of_worker);
         connections.extend(paths);
-        client_cpu_s = client_cpu_s.zip(cpu_s).map(|(sum, cpu_s)| sum + cpu_s);
+        client_spent.push(spent);
     }
     failures.extend(measure.failures().iter().map(|(reason, count)| format!("{count} x {reason}")));
+    if plan.load.resumes() && measure.completed() > 0 && measure.handshakes_resumed() == 0 {
+        failures.push("no handshake took up an earlier session: the server gives no tickets for it".into());
+    }
     let longest = connections.iter().map(Vec::len).max().unwrap_or(0);
     let findings = Findings {
-        shape: plan.shape,
-        duration: plan.duration,
-        paths: if plan.following.is_some() { longest } else { plan.paths },
+        load: &plan.load,
+        settings: Settings::of(plan),
+        inside: plan.target.is_none(),
+        paths: match &plan.following {
+            Some(_) => longest,
+            None if plan.load.standing() == 0 => 0, // connections that come and go are not told by path
+            None => plan.paths,
+        },
         measure: &measure,
         connections: &connections,
-        client_cpu_s,
+        client_spent: &client_spent,
+        before,
         server,
+        ceiling,
         environment: Environment::here(if uring { "uring" } else { "mmsg" }, gso),
     };
-    Outcome { report: findings.report(), failures }
+    Once { report: findings.report(), failures, measure, began }
 }
 
 /// The line that people watch while a run lasts; silent where nobody can see it.

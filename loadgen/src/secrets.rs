@@ -5,6 +5,13 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
+/// A seed for what need not be secret, where the command line has none.
+pub(crate) fn random_seed() -> u64 {
+    let mut octets = [0; 8];
+    aws_lc_rs::rand::fill(&mut octets).expect("the system has randomness");
+    u64::from_be_bytes(octets)
+}
+
 /// Keys that all workers of a run share.
 pub(crate) struct Secrets([u8; 32]);
 

@@ -1,4 +1,4 @@
-//! The server's side of the story: its CPU seconds and what it counted on each path.
+//! The server's side of the story: CPU seconds, packets, system calls, memory, and what it counted on each path.
 //!
 //! Owns the two ways to ask, inside this process or by HTTP (`--stats-from`), and how connections sum up by path.
 //! Half a story is no story: what covers only some connections is left out.
@@ -8,8 +8,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use braid_server::ServerStats;
-use braid_server::stats::{PathView, RttView};
+use braid_server::stats::{PathView, RttView, WorkerStats};
+use serde::Serialize;
 
+use crate::client::Spent;
 use crate::tally::{Counts, Rtt, Side};
 
 /// How long the target may take to answer.
@@ -17,10 +19,69 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// An answer is read up to this size.
 const ANSWER_MAX_BYTES: u64 = 16 << 20;
 
+/// What a server's workers counted, in sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Totals {
+    /// Connections that there are now, of whomever.
+    pub(crate) connections: u64,
+    pub(crate) connections_accepted: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) packets_sent: u64,
+    pub(crate) datagrams_received: u64,
+    pub(crate) datagrams_sent: u64,
+    pub(crate) buffers_received: u64,
+    pub(crate) trains_sent: u64,
+    pub(crate) enters: u64,
+    pub(crate) other_syscalls: u64,
+    pub(crate) receive_overflow: u64,
+}
+
+impl Totals {
+    fn of(stats: &ServerStats) -> Self {
+        let mut this = Self::default();
+        for WorkerStats { quic, udp, .. } in &stats.workers {
+            this.connections += quic.connections;
+            this.connections_accepted += quic.accepted;
+            this.packets_received += quic.packets_received;
+            this.packets_sent += quic.packets_sent;
+            this.datagrams_received += udp.datagrams_received;
+            this.datagrams_sent += udp.datagrams_sent;
+            this.buffers_received += udp.buffers_received;
+            this.trains_sent += udp.trains_sent;
+            this.enters += udp.enters;
+            this.other_syscalls += udp.other_syscalls;
+            this.receive_overflow += udp.receive_overflow;
+        }
+        this
+    }
+
+    /// The counters since `earlier`; how many connections there are is a number of now and stays.
+    fn since(&self, earlier: &Self) -> Self {
+        let since = |field: fn(&Self) -> u64| field(self).saturating_sub(field(earlier));
+        Self {
+            connections: self.connections,
+            connections_accepted: since(|totals| totals.connections_accepted),
+            packets_received: since(|totals| totals.packets_received),
+            packets_sent: since(|totals| totals.packets_sent),
+            datagrams_received: since(|totals| totals.datagrams_received),
+            datagrams_sent: since(|totals| totals.datagrams_sent),
+            buffers_received: since(|totals| totals.buffers_received),
+            trains_sent: since(|totals| totals.trains_sent),
+            enters: since(|totals| totals.enters),
+            other_syscalls: since(|totals| totals.other_syscalls),
+            receive_overflow: since(|totals| totals.receive_overflow),
+        }
+    }
+}
+
 /// A server at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ServerSide {
-    cpu_s: Option<f64>,
+    /// Of each worker since its start; empty if not all of them answered.
+    workers: Vec<Spent>,
+    totals: Totals,
+    memory_resident_bytes: Option<u64>,
+    packet_protection: Option<String>,
     /// By path ID; empty if not all connections are told.
     paths: Vec<Side>,
 }
@@ -38,8 +99,15 @@ impl ServerSide {
             paths.resize(paths.len().max(index + 1), Side::default());
             paths[index] = paths[index].plus(&side(view));
         }
-        let cpu_s = stats.workers.iter().map(|worker| worker.cpu_s).sum::<Option<f64>>();
-        Self { cpu_s: cpu_s.filter(|_| stats.workers_silent.is_empty()), paths }
+        let heard = stats.workers_silent.is_empty();
+        let workers = stats.workers.iter().filter(|_| heard);
+        Self {
+            workers: workers.map(|it| Spent { cpu_s: it.cpu_s, wait_s: it.cpu_wait_s }).collect(),
+            totals: Totals::of(stats),
+            memory_resident_bytes: stats.memory_resident_bytes,
+            packet_protection: Some(stats.packet_protection.clone()).filter(|name| !name.is_empty()),
+            paths,
+        }
     }
 
     /// Asks a server that serves its statistics at `address`.
@@ -49,9 +117,39 @@ impl ServerSide {
         serde_json::from_slice(&body).map(|stats| Self::of(&stats)).map_err(|error| told(error.to_string()))
     }
 
-    /// CPU seconds between `earlier` and now.
-    pub(crate) fn cpu_since(&self, earlier: &Self) -> Option<f64> {
-        self.cpu_s.zip(earlier.cpu_s).map(|(now, then)| (now - then).max(0.0))
+    /// What each worker spent between `earlier` and now; nothing if they are not the same ones.
+    pub(crate) fn spent_since(&self, earlier: &Self) -> Vec<Spent> {
+        if self.workers.len() != earlier.workers.len() {
+            return Vec::new();
+        }
+        let between =
+            |now: Option<f64>, then: Option<f64>| now.zip(then).map(|(now, then)| (now - then).max(0.0));
+        let pairs = self.workers.iter().zip(&earlier.workers);
+        let spent = |(now, then): (&Spent, &Spent)| Spent {
+            cpu_s: between(now.cpu_s, then.cpu_s),
+            wait_s: between(now.wait_s, then.wait_s),
+        };
+        pairs.map(spent).collect()
+    }
+
+    /// What it counted between `earlier` and now.
+    pub(crate) fn totals_since(&self, earlier: &Self) -> Totals {
+        self.totals.since(&earlier.totals)
+    }
+
+    /// The memory that its process occupies.
+    pub(crate) fn memory_resident_bytes(&self) -> Option<u64> {
+        self.memory_resident_bytes
+    }
+
+    /// Connections that there are.
+    pub(crate) fn connections(&self) -> u64 {
+        self.totals.connections
+    }
+
+    /// Whose code protects its packets.
+    pub(crate) fn packet_protection(&self) -> Option<&str> {
+        self.packet_protection.as_deref()
     }
 
     /// What it counted on path `index` between `earlier` and now.
@@ -100,7 +198,7 @@ fn get(address: SocketAddr) -> std::io::Result<Vec<u8>> {
 mod tests {
     use std::net::TcpListener;
 
-    use braid_server::stats::{ConnectionView, WorkerStats};
+    use braid_server::stats::{ConnectionView, QuicStats, UdpStats};
 
     use super::*;
 
@@ -129,7 +227,7 @@ mod tests {
     #[test]
     fn connections_sum_up_by_path_and_moments_subtract() {
         let (early, late) = (ServerSide::of(&stats(1.0, 2)), ServerSide::of(&stats(2.5, 9)));
-        assert_eq!(late.cpu_since(&early), Some(3.0));
+        assert_eq!(late.spent_since(&early), [Spent { cpu_s: Some(1.5), wait_s: None }; 2]);
         let first = late.path_since(0, &early).unwrap();
         assert_eq!((first.counts.packets_lost, first.rtt.smoothed()), (7, Some(us(150))));
         assert_eq!(late.path_since(1, &early).unwrap().rtt.min(), Some(us(30)));
@@ -139,9 +237,38 @@ mod tests {
     #[test]
     fn a_story_of_some_connections_only_tells_of_no_path() {
         let partial = ServerSide::of(&ServerStats { connections_omitted: 1, ..stats(1.0, 2) });
-        assert_eq!((partial.path_since(0, &ServerSide::default()), partial.cpu_s), (None, Some(2.0)));
+        assert_eq!(partial.path_since(0, &ServerSide::default()), None);
+        assert_eq!(partial.workers.len(), 2);
         let silent = ServerSide::of(&ServerStats { workers_silent: vec![1], ..stats(1.0, 2) });
-        assert_eq!((silent.path_since(0, &ServerSide::default()), silent.cpu_s), (None, None));
+        assert_eq!((silent.path_since(0, &ServerSide::default()), silent.workers.len()), (None, 0));
+    }
+
+    #[test]
+    fn workers_count_together_and_spend_apart() {
+        let worker = |cpu_s, packets_sent, enters| WorkerStats {
+            cpu_s: Some(cpu_s),
+            cpu_wait_s: Some(cpu_s / 2.0),
+            quic: QuicStats { packets_sent, connections: 4, ..QuicStats::default() },
+            udp: UdpStats { enters, ..UdpStats::default() },
+            ..WorkerStats::default()
+        };
+        let at = |workers| ServerSide::of(&ServerStats { workers, ..ServerStats::default() });
+        let early = at(vec![worker(1.0, 10, 1), worker(2.0, 20, 2)]);
+        let late = at(vec![worker(1.5, 15, 4), worker(4.0, 50, 4)]);
+        let spent = |cpu_s, wait_s| Spent { cpu_s: Some(cpu_s), wait_s: Some(wait_s) };
+        assert_eq!(late.spent_since(&early), [spent(0.5, 0.25), spent(2.0, 1.0)]);
+        let totals = late.totals_since(&early);
+        assert_eq!((totals.packets_sent, totals.enters, totals.connections), (35, 5, 8));
+        let restarted = at(vec![worker(0.1, 1, 1)]);
+        assert_eq!(restarted.spent_since(&early), []);
+        assert_eq!(restarted.totals_since(&early).packets_sent, 0);
+    }
+
+    #[test]
+    fn an_older_server_does_not_tell_whose_code_it_uses() {
+        assert_eq!(ServerSide::of(&ServerStats::default()).packet_protection(), None);
+        let named = ServerStats { packet_protection: "ring".into(), ..ServerStats::default() };
+        assert_eq!(ServerSide::of(&named).packet_protection(), Some("ring"));
     }
 
     #[test]

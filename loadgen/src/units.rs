@@ -54,6 +54,32 @@ pub(crate) fn show_us(us: f64) -> String {
     format!("{value:.*} {unit}", decimals(value))
 }
 
+/// Bytes for people: `87 B`, `8.00 KiB`, `1.50 GiB`.
+pub(crate) fn show_bytes(bytes: f64) -> String {
+    let (value, unit) = match bytes.abs() {
+        size if size >= 1_073_741_824.0 => (bytes / 1_073_741_824.0, "GiB"),
+        size if size >= 1_048_576.0 => (bytes / 1_048_576.0, "MiB"),
+        size if size >= 1024.0 => (bytes / 1024.0, "KiB"),
+        _ => return format!("{bytes:.0} B"),
+    };
+    format!("{value:.*} {unit}", decimals(value.abs()))
+}
+
+/// The number of a report that has this name, in the unit that the name ends with.
+pub(crate) fn show_metric(name: &str, value: f64) -> String {
+    if name.ends_with("_bps") {
+        show_rate(value)
+    } else if name.ends_with("_us") {
+        show_us(value)
+    } else if name.ends_with("_bytes") {
+        show_bytes(value)
+    } else if value.abs() >= 1000.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.*}", decimals(value.abs()) + usize::from(value.abs() < 1.0))
+    }
+}
+
 /// The digits in front and the unit behind.
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -119,6 +145,22 @@ mod tests {
         for text in ["", "5", "s", "1h", "-1s", "1,5s"] {
             assert!(time(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_reports_are_shown_in_the_unit_of_their_name() {
+        for (name, value, shown) in [
+            ("goodput_bps", 8.312e9, "8.31 Gb/s"),
+            ("latency_p99_us", 1_420.0, "1.42 ms"),
+            ("server_memory_per_connection_bytes", 8192.0, "8.00 KiB"),
+            ("server_memory_per_connection_bytes", -3_145_728.0, "-3.00 MiB"),
+            ("requests_per_second", 181_234.5, "181234"),
+            ("ceiling_sender", 0.5321, "0.532"),
+            ("server_gb_per_cpu_s", 10.25, "10.2"),
+        ] {
+            assert_eq!(show_metric(name, value), shown);
+        }
+        assert_eq!((show_bytes(87.0), show_bytes(1_610_612_736.0)), ("87 B".into(), "1.50 GiB".into()));
     }
 
     #[test]

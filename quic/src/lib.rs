@@ -63,7 +63,7 @@ pub use config::{
     Budget, ClientConfig, EndpointConfig, MultipathCodePoints, PathOptions, Shard, TransportConfig,
 };
 pub use connection::PathError;
-pub use crypto::backend::PacketProtection;
+pub use crypto::backend::{PacketProtection, UnknownPacketProtection};
 pub use crypto::keyring::UpdateError;
 pub use crypto::tls::{ClientTls, ServerTls, TlsConfigError};
 pub use datagram::{Fate, Outbox, Received, Train, TrainTag};

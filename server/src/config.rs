@@ -5,8 +5,8 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use braid_quic::TransportConfig;
 use braid_quic::cid::WORKERS_MAX;
+use braid_quic::{PacketProtection, TransportConfig};
 use braid_udp_uring::IoKind;
 
 use crate::error::StartError;
@@ -63,6 +63,8 @@ pub struct Config {
     pub steer: Steer,
     /// Certificate and key.
     pub identity: Identity,
+    /// Whose code protects packets.
+    pub packet_protection: PacketProtection,
     /// Session tickets for each connection, so that its client need not see a certificate next time (RFC 8446 §2.2); at
     /// most [`TICKETS_MAX`]. One is enough for a client that makes one connection after the other, since each brings the
     /// ticket for the next; those that make several at once have use for more.
@@ -96,8 +98,14 @@ impl Config {
             cores,
             steer: Steer::default(),
             identity,
+            packet_protection: PacketProtection::default(),
             tickets: 1,
-            transport: TransportConfig { datagram_size, ..TransportConfig::default() },
+            // `perf` reads whatever datagrams come and drops them.
+            transport: TransportConfig {
+                datagram_size,
+                datagram_receive_max: u16::MAX,
+                ..TransportConfig::default()
+            },
             io: IoKind::default(),
             stats: None,
             qlog: None,

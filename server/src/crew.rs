@@ -187,6 +187,7 @@ impl CrewHandle {
         let hear = |(member, answer): (&Member, Receiver<Snapshot>)| {
             let mut snapshot = answer.recv_deadline(until).ok()?;
             snapshot.worker.cpu_s = member.task.as_deref().and_then(system::cpu_seconds);
+            snapshot.worker.cpu_wait_s = member.task.as_deref().and_then(system::cpu_wait_seconds);
             Some(snapshot)
         };
         self.members.iter().zip(answers).map(hear).collect()
@@ -261,6 +262,7 @@ impl<A: Application> Recruit<A> {
         let worker = Worker::new(udp, locals, endpoint, plan.application, forwarder, contacts, stats);
         let (application, mut stats, result) = worker.run();
         stats.cpu_s = task.as_deref().and_then(system::cpu_seconds);
+        stats.cpu_wait_s = task.as_deref().and_then(system::cpu_wait_seconds);
         let failure = result.err().map(|error| format!("worker {index} failed: {error}"));
         if let Some(failure) = &failure {
             let _ = alarm.try_send(failure.clone());

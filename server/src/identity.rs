@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use braid_quic::ServerTls;
+use braid_quic::{PacketProtection, ServerTls};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::NoServerSessionStorage;
 use rustls_pki_types::pem::PemObject as _;
@@ -55,17 +55,23 @@ impl Identity {
         self.chain.first()
     }
 
-    /// The TLS settings that make a server of this identity speak the application protocols `alpn` and give each client
-    /// `tickets` session tickets (RFC 8446 §4.6.1). What they say is sealed with a key of these settings alone, which all
-    /// copies of them share and which is changed every six hours; nothing is stored. Early data is never accepted.
-    pub fn server_tls(&self, alpn: &[&[u8]], tickets: usize) -> Result<ServerTls, StartError> {
+    /// The TLS settings that make a server of this identity speak the application protocols `alpn`, protect packets by the
+    /// code of `protection`, and give each client `tickets` session tickets (RFC 8446 §4.6.1). What they say is sealed with
+    /// a key of these settings alone, which all copies of them share and which is changed every six hours; nothing is
+    /// stored. Early data is never accepted.
+    pub fn server_tls(
+        &self,
+        alpn: &[&[u8]],
+        tickets: usize,
+        protection: PacketProtection,
+    ) -> Result<ServerTls, StartError> {
         let tls = |error: rustls::Error| {
             StartError::Tls(match error {
                 rustls::Error::InconsistentKeys(_) => "the key is not the certificate's".to_owned(),
                 other => other.to_string(),
             })
         };
-        let provider = Arc::new(braid_quic::PacketProtection::default().provider());
+        let provider = Arc::new(protection.provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(tls)?
@@ -115,6 +121,10 @@ mod tests {
         (certificate, File::new(&format!("{name}-key"), &made.signing_key.serialize_pem()))
     }
 
+    fn tls(identity: &Identity) -> Result<ServerTls, StartError> {
+        identity.server_tls(&[b"perf"], 1, PacketProtection::default())
+    }
+
     fn complaint<T>(result: Result<T, StartError>) -> String {
         result.map_or_else(|error| error.to_string(), |_| String::new())
     }
@@ -123,14 +133,14 @@ mod tests {
     fn a_pair_of_files_makes_a_server() {
         let (certificate, key) = pair("good");
         let identity = Identity::from_files(&certificate.0, &key.0).unwrap();
-        assert_eq!(complaint(identity.server_tls(&[b"perf"], 1)), "");
+        assert_eq!(complaint(tls(&identity)), "");
         assert!(identity.certificate().is_some());
     }
 
     #[test]
     fn a_self_signed_pair_makes_a_server() {
         let identity = Identity::self_signed(&["localhost", "127.0.0.1"]).unwrap();
-        assert_eq!(complaint(identity.server_tls(&[b"perf"], 1)), "");
+        assert_eq!(complaint(tls(&identity)), "");
     }
 
     #[test]
@@ -138,7 +148,7 @@ mod tests {
         let (certificate, _key) = pair("one");
         let (_certificate, key) = pair("other");
         let identity = Identity::from_files(&certificate.0, &key.0).unwrap();
-        let said = complaint(identity.server_tls(&[b"perf"], 1));
+        let said = complaint(tls(&identity));
         assert!(said.contains("the key is not the certificate's"), "{said}");
     }
 

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
+use braid_quic::{MultipathCodePoints, PacketProtection};
 use braid_server::config::{DEFAULT_PORT, TICKETS_MAX, default_datagram_size};
 use braid_server::qlog::Qlog;
 use braid_server::{Config, Identity, StartError, Steer};
@@ -70,6 +70,10 @@ pub(crate) struct Options {
     /// whichever the client knows, the final ones first
     #[arg(long, value_name = "NAME", default_value = "final", value_parser = named::<MultipathCodePoints>)]
     code_points: MultipathCodePoints,
+
+    /// Whose code protects packets: `aws-lc-rs`, `ring`, or `fastest`, whichever is expected to be faster on this CPU
+    #[arg(long, value_name = "NAME", default_value = "fastest", value_parser = named::<PacketProtection>)]
+    packet_protection: PacketProtection,
 
     /// Let peers say how often their packets are acknowledged, and ask them to acknowledge large windows less often, where
     /// they can
@@ -150,6 +154,7 @@ impl Options {
         config.transport.datagram_size_max = self.datagram_size_max.unwrap_or(found);
         config.transport.max_paths = self.max_paths;
         config.transport.multipath_code_points = self.code_points;
+        config.packet_protection = self.packet_protection;
         config.transport.ack_frequency = self.ack_frequency;
         config.transport.idle_timeout = self.idle_timeout;
         // Whoever looks at statistics looks at percentiles too.
@@ -220,6 +225,7 @@ mod tests {
         assert_eq!(config.transport.datagram_size_max, 1452);
         assert_eq!(config.transport.idle_timeout, Duration::from_secs(30));
         assert_eq!(config.transport.multipath_code_points, MultipathCodePoints::Final);
+        assert_eq!(config.packet_protection, PacketProtection::Fastest);
         assert!(config.transport.ack_frequency);
         assert_eq!(config.tickets, 1);
         assert!(config.check().is_ok());
@@ -229,8 +235,9 @@ mod tests {
     fn every_option_reaches_the_settings() {
         let options = read(
             "--listen 127.0.0.1:1 [::1]:2 --listen 127.0.0.2:3 --workers 3 --steer none --scheduler round-robin \
-             --congestion newreno --max-paths 4 --code-points both --ack-frequency off --tickets 0 --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 \
-             --qlog logs/ --qlog-sample 10",
+             --congestion newreno --max-paths 4 --code-points both --ack-frequency off --tickets 0 \
+             --idle-timeout 1500ms --io mmsg --stats 127.0.0.1:9 --qlog logs/ --qlog-sample 10 \
+             --packet-protection ring",
         )
         .unwrap();
         assert!(options.is_self_signed());
@@ -244,6 +251,7 @@ mod tests {
         assert!(!config.transport.ack_frequency);
         assert_eq!(config.tickets, 0);
         assert!(config.transport.rtt_distribution);
+        assert_eq!(config.packet_protection, PacketProtection::Ring);
         let qlog = config.qlog.as_ref().unwrap();
         assert_eq!((qlog.path.to_str(), qlog.every, qlog.is_file()), (Some("logs/"), 10, false));
         assert_eq!(config.transport.idle_timeout, Duration::from_millis(1500));
@@ -266,6 +274,7 @@ mod tests {
             ("--congestion bbr", "--congestion"),
             ("--max-paths 0", "--max-paths"),
             ("--code-points draft-12", "final, both or draft-13"),
+            ("--packet-protection boring", "fastest, aws-lc-rs or ring"),
             ("--ack-frequency seldom", "--ack-frequency"),
             ("--tickets 9", "--tickets"),
             ("--idle-timeout soon", "30s"),
@@ -292,6 +301,7 @@ mod tests {
         }
         for option in [
             "--max-paths",
+            "--packet-protection",
             "--code-points",
             "--ack-frequency",
             "--tickets",

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
-use braid_quic::{EndpointConfig, Role, Shard};
+use braid_quic::{EndpointConfig, PacketProtection, Role, Shard};
 use crossbeam::channel::Receiver;
 use rustls_pki_types::CertificateDer;
 
@@ -54,7 +54,7 @@ impl Server {
     /// Starts a server. When this returns it answers on all of its addresses.
     pub fn start(config: Config) -> Result<Self, StartError> {
         config.check()?;
-        let tls = config.identity.server_tls(&[perf::ALPN], config.tickets)?;
+        let tls = config.identity.server_tls(&[perf::ALPN], config.tickets, config.packet_protection)?;
         let control = config.stats.map(Control::bind).transpose()?;
         let cid_key = random();
         let steering = Steering::new(cid_key, config.workers);
@@ -94,7 +94,7 @@ impl Server {
         };
         let plans = sockets.into_workers().into_iter().enumerate().map(plan).collect();
         let crew = Crew::start("worker", plans, Some(Sharing { steering, steered }))?;
-        let observer = Observer::new(crew.handle());
+        let observer = Observer::new(crew.handle(), config.packet_protection.resolved());
         let control = control.map(|listener| Control::start(listener, observer.clone())).transpose()?;
         let certificate = config.identity.certificate().cloned();
         Ok(Self { crew, control, recorder, observer, addresses, warnings, certificate })
@@ -148,13 +148,14 @@ impl Server {
 pub(crate) struct Observer {
     crew: CrewHandle,
     started: Clock,
+    packet_protection: PacketProtection,
     receive_buffer_errors_before: Option<u64>,
 }
 
 impl Observer {
-    pub(crate) fn new(crew: CrewHandle) -> Self {
+    pub(crate) fn new(crew: CrewHandle, packet_protection: PacketProtection) -> Self {
         let receive_buffer_errors_before = system::receive_buffer_errors();
-        Self { crew, started: Clock::now(), receive_buffer_errors_before }
+        Self { crew, started: Clock::now(), packet_protection, receive_buffer_errors_before }
     }
 
     pub(crate) fn observe(&self) -> ServerStats {
@@ -162,6 +163,7 @@ impl Observer {
         let mut stats = ServerStats {
             schema: SCHEMA,
             uptime_s: self.started.elapsed().as_secs_f64(),
+            packet_protection: self.packet_protection.to_string(),
             memory_resident_bytes: system::resident_bytes(),
             kernel_receive_buffer_errors: errors.map(|(now, before)| now.saturating_sub(before)),
             ..ServerStats::default()

@@ -23,6 +23,9 @@ pub struct ServerStats {
     pub schema: u32,
     /// Time since the start.
     pub uptime_s: f64,
+    /// Whose code protects packets.
+    #[serde(default)]
+    pub packet_protection: String,
     /// Memory that the process occupies.
     pub memory_resident_bytes: Option<u64>,
     /// UDP datagrams that the whole system dropped for lack of receive buffer since the start.
@@ -50,6 +53,9 @@ pub struct WorkerStats {
     pub io_fallback: Option<String>,
     /// CPU time of its thread.
     pub cpu_s: Option<f64>,
+    /// Time that its thread could have run and had no core.
+    #[serde(default)]
+    pub cpu_wait_s: Option<f64>,
     /// Turns of its loop.
     pub turns: u64,
     /// QUIC packets and datagrams.

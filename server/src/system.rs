@@ -15,6 +15,11 @@ pub(crate) fn cpu_seconds(thread: &Path) -> Option<f64> {
     run_time(&read(thread.join("schedstat"))?)
 }
 
+/// Seconds that the thread described in `thread` could have run and had no core.
+pub(crate) fn cpu_wait_seconds(thread: &Path) -> Option<f64> {
+    wait_time(&read(thread.join("schedstat"))?)
+}
+
 /// Bytes of memory that this process occupies.
 pub(crate) fn resident_bytes() -> Option<u64> {
     resident(&read("/proc/self/status")?)
@@ -34,6 +39,11 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 /// The first number of `schedstat` is the time on a CPU in nanoseconds.
 fn run_time(schedstat: &str) -> Option<f64> {
     Some(schedstat.split_whitespace().next()?.parse::<u64>().ok()? as f64 / 1e9)
+}
+
+/// The second number is the time on a run queue in nanoseconds.
+fn wait_time(schedstat: &str) -> Option<f64> {
+    Some(schedstat.split_whitespace().nth(1)?.parse::<u64>().ok()? as f64 / 1e9)
 }
 
 fn resident(status: &str) -> Option<u64> {
@@ -59,7 +69,8 @@ mod tests {
 
     #[test]
     fn the_files_of_proc_are_read_as_they_are_written() {
-        assert_eq!(run_time("357591000 0 3\n"), Some(0.357_591));
+        assert_eq!(run_time("357591000 2500000 3\n"), Some(0.357_591));
+        assert_eq!(wait_time("357591000 2500000 3\n"), Some(0.0025));
         assert_eq!(resident("VmPeak:\t  9 kB\nVmRSS:\t    2048 kB\n"), Some(2 << 20));
         let snmp = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts RcvbufErrors\nUdp: 41 0 7\nUdpLite: a\n";
         assert_eq!(udp_errors(snmp), Some(7));
@@ -69,7 +80,7 @@ mod tests {
     #[test]
     fn files_of_another_shape_tell_nothing() {
         for text in ["", "Udp: ", "VmRSS:", "Udp: RcvbufErrors\n", "Udp6RcvbufErrors x"] {
-            assert_eq!((run_time(text), resident(text)), (None, None));
+            assert_eq!((run_time(text), wait_time(text), resident(text)), (None, None, None));
             assert_eq!((udp_errors(text), udp6_errors(text)), (None, None));
         }
     }
@@ -78,6 +89,7 @@ mod tests {
     fn this_thread_uses_time_and_memory() {
         let thread = this_thread().unwrap();
         assert!(cpu_seconds(&thread).is_some_and(|seconds| seconds >= 0.0));
+        assert!(cpu_wait_seconds(&thread).is_some_and(|seconds| seconds >= 0.0));
         assert!(resident_bytes().is_some_and(|bytes| bytes > 100_000));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use braid_peer::{Desk, LOOK_EVERY, Remote, desk, transport, words, work};
-use braid_quic::{ConnectionKey, Endpoint, EndpointConfig, Event, Instant};
+use braid_quic::{ConnectionKey, Endpoint, EndpointConfig, Event, Instant, PacketProtection};
 use braid_server::Identity;
 use braid_server::perf::{ALPN, Perf};
 use braid_server::worker::Application;
@@ -29,7 +29,9 @@ fn serve(options: ServerOptions) -> Result<(), Failure> {
     let script = (!options.script.is_empty()).then_some((options.script, remote));
     let application = Watched { perf: Perf::default(), logs: HashMap::new(), script, scripted: None, desk };
     let endpoint = EndpointConfig {
-        server: Some(Identity::self_signed(&[tls::SERVER_NAME])?.server_tls(&[ALPN], 1)?),
+        server: Some(
+            Identity::self_signed(&[tls::SERVER_NAME])?.server_tls(&[ALPN], 1, PacketProtection::default())?,
+        ),
         transport: transport(options.paths),
         ..EndpointConfig::new([3; 16], [4; 32])
     };

@@ -1,4 +1,4 @@
-//! What the matrix reads of loadgen's report (schema 1).
+//! What the matrix reads of loadgen's report (schema 2).
 //!
 //! Owns the shape of the few fields that say whether interoperation worked. The full schema is loadgen's own matter.
 

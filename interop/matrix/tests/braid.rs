@@ -24,7 +24,7 @@ fn load(server: Stack, options: &[&str]) -> LoadgenRun {
     let mut process = server.serve(&[]);
     let run = process.loadgen(options);
     run.report.show(&format!("loadgen from {server:?}"));
-    assert_eq!(run.report.schema, 1);
+    assert_eq!(run.report.schema, 2);
     assert!(run.report.duration_s > 1.9, "{run:?}");
     assert!(run.report.goodput_bps > 0, "{run:?}");
     assert!(run.report.requests.completed > 0, "{run:?}");

@@ -1,7 +1,7 @@
 //! The two ends of a ceiling measurement, a thread each.
 //!
-//! Owns the packets (eight octets of number, payload, tag) and a window that keeps the sender from overrunning the
-//! receiver's socket: loopback has no queue that would slow a sender down. Computes no rates.
+//! Owns a window that keeps the sender from overrunning the receiver's socket: loopback has no queue that would slow a
+//! sender down. The packets are `seal`'s. Computes no rates.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,15 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use braid_quic::PacketProtection;
 use braid_udp_uring::{Config, IoKind, Send, Udp, UdpSocket, Wait, now};
 
+use super::seal::Seal;
 use crate::cpu;
 
-/// Octets of the packet number in front.
-const NUMBER_BYTES: usize = 8;
-/// Octets of the AEAD's tag.
-const TAG_BYTES: usize = 16;
 /// Bytes under way at most; the socket's receive buffer accounts for more than the payload.
 const WINDOW_BYTES: u64 = 1 << 20;
 /// Sends that one turn queues.
@@ -37,7 +34,8 @@ pub(super) struct Wire {
     pub(super) datagram_bytes: usize,
     /// Datagrams in one train.
     pub(super) segments: usize,
-    pub(super) sealed: bool,
+    /// Whose code seals and opens each packet, if they are sealed.
+    pub(super) sealed: Option<PacketProtection>,
 }
 
 /// What both threads know of each other. Every value stands for itself, so no ordering is needed.
@@ -86,7 +84,7 @@ impl Sender {
         let _finish = Finish(&flight);
         let mut udp = engine(io, core)?;
         let socket = udp.add_socket(socket)?;
-        let seal = Seal::new(wire);
+        let seal = Seal::new(wire.sealed);
         let train_bytes = wire.segments * wire.datagram_bytes;
         let mut window = Window::new(WINDOW_BYTES / wire.datagram_bytes as u64);
         flight.wait_for_receiver();
@@ -137,7 +135,7 @@ impl Receiver {
         let Self { wire, io, socket, core, flight } = self;
         let mut udp = engine(io, core)?;
         udp.add_socket(socket)?;
-        let seal = Seal::new(wire);
+        let seal = Seal::new(wire.sealed);
         udp.submit_and_wait(Wait::Now)?;
         flight.receiving.store(true, Relaxed);
         let (begin_ns, cpu) = (now(), cpu::thread_seconds());
@@ -213,43 +211,6 @@ impl Window {
     }
 }
 
-/// Writes packets and reads them back, sealed or plain.
-struct Seal(Option<LessSafeKey>);
-
-impl Seal {
-    fn new(wire: Wire) -> Self {
-        // The key is known to everybody: this measures work and protects nothing.
-        let key = || UnboundKey::new(&AES_128_GCM, &[7; 16]).expect("a key of 16 octets");
-        Self(wire.sealed.then(|| LessSafeKey::new(key())))
-    }
-
-    /// Makes `packet` the one with this number. Its payload is whatever the buffer holds.
-    fn write(&self, packet: &mut [u8], number: u64) {
-        let (head, body) = packet.split_at_mut(NUMBER_BYTES);
-        head.copy_from_slice(&number.to_be_bytes());
-        let Some(key) = &self.0 else { return };
-        let (payload, tag) = body.split_at_mut(body.len() - TAG_BYTES);
-        let made = key.seal_in_place_separate_tag(nonce(number), Aad::from(head), payload);
-        tag.copy_from_slice(made.expect("a packet is shorter than the AEAD's limit").as_ref());
-    }
-
-    /// The number of a packet; `None` if it is none of ours.
-    fn read(&self, packet: &mut [u8]) -> Option<u64> {
-        let (head, body) = packet.split_at_mut_checked(NUMBER_BYTES)?;
-        let number = u64::from_be_bytes((&*head).try_into().ok()?);
-        if let Some(key) = &self.0 {
-            key.open_in_place(nonce(number), Aad::from(&*head), body).ok()?;
-        }
-        Some(number)
-    }
-}
-
-fn nonce(number: u64) -> Nonce {
-    let mut octets = [0; 12];
-    octets[4..].copy_from_slice(&number.to_be_bytes());
-    Nonce::assume_unique_for_key(octets)
-}
-
 fn engine(kind: IoKind, core: Option<usize>) -> io::Result<Udp> {
     if let Some(id) = core {
         // An unpinned thread measures as well, only less evenly.
@@ -269,32 +230,6 @@ fn cpu_since(begin: Option<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn wire(sealed: bool) -> Wire {
-        Wire { datagram_bytes: 1200, segments: 1, sealed }
-    }
-
-    #[test]
-    fn packets_read_back_sealed_and_plain() {
-        for sealed in [false, true] {
-            let seal = Seal::new(wire(sealed));
-            let mut packet = vec![9; 1200];
-            seal.write(&mut packet, 77);
-            assert_eq!(seal.read(&mut packet), Some(77));
-        }
-    }
-
-    #[test]
-    fn a_sealed_packet_that_was_changed_does_not_count() {
-        let seal = Seal::new(wire(true));
-        for position in [0, 8, 1199] {
-            let mut packet = vec![0; 1200];
-            seal.write(&mut packet, 5);
-            packet[position] ^= 1;
-            assert_eq!(seal.read(&mut packet), None, "{position}");
-        }
-        assert_eq!((seal.read(&mut []), seal.read(&mut [0; 7]), seal.read(&mut [0; 9])), (None, None, None));
-    }
 
     #[test]
     fn the_window_opens_with_arrivals_and_after_a_loss() {

@@ -1,4 +1,5 @@
-//! The closed loop of one connection: so many requests are open, and where one ends the next begins.
+//! The requests of one connection. In the closed loop so many are open, and where one ends the next begins; in the open
+//! loop they begin when they are told to, up to as many.
 //!
 //! Owns the open requests by stream. Touches streams only through the verbs of `Streams`, so its tests need no
 //! network. Knows neither paths nor the end of the run; `client` tells it.
@@ -10,8 +11,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::request::{Progress, Request};
+use crate::load::Shape;
 use crate::measure::Measure;
-use crate::plan::Shape;
 
 /// We stop and reset streams with this code when their answer makes no sense.
 const GIVEN_UP: u64 = 1;
@@ -51,23 +52,43 @@ impl fmt::Display for Fault {
 /// All open requests of a connection.
 pub(super) struct Exchange {
     shape: Shape,
-    wanted: usize,
+    at_once: usize,
+    /// Where a request ends, the next begins.
+    closed_loop: bool,
     open: HashMap<StreamId, Request, FixedState>,
 }
 
 impl Exchange {
-    /// A loop that keeps `wanted` requests open.
-    pub(super) fn new(shape: Shape, wanted: usize) -> Self {
-        Self { shape, wanted, open: HashMap::with_hasher(FixedState::default()) }
+    /// At most `at_once` open requests, kept up by themselves in the closed loop.
+    pub(super) fn new(shape: Shape, at_once: usize, closed_loop: bool) -> Self {
+        Self { shape, at_once, closed_loop, open: HashMap::with_hasher(FixedState::default()) }
     }
 
-    /// Begins as many requests as are missing and the server allows.
+    /// Begins as many requests as are missing and the server allows, in the closed loop.
     pub(super) fn fill(&mut self, streams: &mut impl Streams, now: Instant, measure: &mut Measure) {
-        for _ in self.open.len()..self.wanted {
-            let Some(stream) = streams.open() else { return };
-            self.open.insert(stream, Request::new(self.shape, now));
-            self.on_writable(stream, streams, now, measure);
+        let missing = if self.closed_loop { self.at_once.saturating_sub(self.open.len()) } else { 0 };
+        for _ in 0..missing {
+            if !self.begin(now, streams, now, measure) {
+                return;
+            }
         }
+    }
+
+    /// Begins a request that was to start at `intended`; `false` if none may begin now.
+    pub(super) fn begin(
+        &mut self,
+        intended: Instant,
+        streams: &mut impl Streams,
+        now: Instant,
+        measure: &mut Measure,
+    ) -> bool {
+        if self.open.len() >= self.at_once {
+            return false;
+        }
+        let Some(stream) = streams.open() else { return false };
+        self.open.insert(stream, Request::new(self.shape, intended, now));
+        self.on_writable(stream, streams, now, measure);
+        true
     }
 
     /// Something of an answer is there; returns how many bytes.
@@ -153,9 +174,17 @@ impl Exchange {
         lost
     }
 
-    /// The run is over: what is open is cut and counts neither as completed nor as failed.
-    pub(super) fn cut(&mut self, now: Instant, measure: &mut Measure) {
-        self.wanted = 0;
+    /// The run is over: what is open is cut and counts neither as completed nor as failed. In the open loop its latency
+    /// counts as far as it went.
+    pub(super) fn on_over(&mut self, now: Instant, measure: &mut Measure) {
+        if !self.closed_loop {
+            self.open.values().for_each(|request| measure.on_unfinished(request.intended()));
+        }
+        self.cut(now, measure);
+    }
+
+    fn cut(&mut self, now: Instant, measure: &mut Measure) {
+        self.at_once = 0;
         self.open.values().for_each(|request| request.on_cut(now, measure));
         self.open.clear();
     }

@@ -55,7 +55,7 @@ fn measure() -> Measure {
 
 /// A loop of `wanted` downloads of 100 bytes that has begun, with a server that allows `allowed` streams.
 fn begun(wanted: usize, allowed: u64) -> (Exchange, Server, Measure) {
-    let mut exchange = Exchange::new(Shape { download_bytes: 100, upload_bytes: 0 }, wanted);
+    let mut exchange = Exchange::new(Shape { download_bytes: 100, upload_bytes: 0 }, wanted, true);
     let mut server = Server { allowed, room: u64::MAX, ..Server::default() };
     let mut measure = measure();
     exchange.fill(&mut server, at(0), &mut measure);
@@ -117,7 +117,7 @@ fn a_stop_by_the_server_fails_the_request_once() {
 
 #[test]
 fn a_stream_that_takes_nothing_at_all_does_not_send_us_round_for_ever() {
-    let mut exchange = Exchange::new(Shape { download_bytes: 1, upload_bytes: 0 }, 3);
+    let mut exchange = Exchange::new(Shape { download_bytes: 1, upload_bytes: 0 }, 3, true);
     let mut server = Server { allowed: u64::MAX, refuses: true, ..Server::default() };
     let mut measure = measure();
     exchange.fill(&mut server, at(0), &mut measure);
@@ -126,7 +126,7 @@ fn a_stream_that_takes_nothing_at_all_does_not_send_us_round_for_ever() {
 
 #[test]
 fn an_upload_goes_on_when_there_is_room_again() {
-    let mut exchange = Exchange::new(Shape { download_bytes: 0, upload_bytes: 1000 }, 1);
+    let mut exchange = Exchange::new(Shape { download_bytes: 0, upload_bytes: 1000 }, 1, true);
     let mut server = Server { allowed: 100, room: 600, ..Server::default() };
     let mut measure = measure();
     exchange.fill(&mut server, at(0), &mut measure);
@@ -143,7 +143,7 @@ fn an_upload_goes_on_when_there_is_room_again() {
 #[test]
 fn what_the_end_of_the_run_cuts_is_neither_completed_nor_failed_but_its_stall_counts() {
     let (mut exchange, mut server, mut measure) = begun(2, 100);
-    exchange.cut(at(300), &mut measure);
+    exchange.on_over(at(300), &mut measure);
     exchange.fill(&mut server, at(300), &mut measure);
     assert_eq!((measure.completed(), measure.failures().total(), server.opened), (0, 0, 2));
     assert_eq!(measure.longest_stall(), Duration::from_millis(300));
@@ -155,4 +155,34 @@ fn a_lost_connection_loses_its_open_requests() {
     assert_eq!(exchange.on_connection_lost(at(1), &mut measure), 3);
     assert_eq!(exchange.on_connection_lost(at(1), &mut measure), 0);
     assert_eq!(exchange.on_readable(stream(0), &mut server, at(2), &mut measure), 0);
+}
+
+#[test]
+fn in_the_open_loop_requests_begin_only_when_told_and_up_to_as_many() {
+    let mut exchange = Exchange::new(Shape { download_bytes: 100, upload_bytes: 0 }, 2, false);
+    let mut server = Server { allowed: 100, room: u64::MAX, ..Server::default() };
+    let mut measure = measure();
+    exchange.fill(&mut server, at(0), &mut measure);
+    assert_eq!(server.opened, 0);
+    let mut begin = |exchange: &mut Exchange, server: &mut Server, ms| {
+        exchange.begin(at(ms), server, at(10), &mut measure)
+    };
+    assert!(begin(&mut exchange, &mut server, 1) && begin(&mut exchange, &mut server, 2));
+    assert!(!begin(&mut exchange, &mut server, 3), "two are open");
+    server.answers.push_back(Ok((100, true)));
+    exchange.on_readable(stream(0), &mut server, at(21), &mut measure);
+    assert_eq!((server.opened, measure.completed()), (2, 1), "no other follows by itself");
+    assert_eq!(measure.latency_us(100.0).unwrap() / 1000, 20, "from when it was to start");
+    exchange.on_over(at(30), &mut measure);
+    assert_eq!((measure.open_loop().unfinished(), measure.completed()), (1, 1));
+}
+
+#[test]
+fn without_credit_for_streams_nothing_begins_in_the_open_loop() {
+    let mut exchange = Exchange::new(Shape { download_bytes: 100, upload_bytes: 0 }, 9, false);
+    let mut server = Server { allowed: 1, room: u64::MAX, ..Server::default() };
+    let mut measure = measure();
+    assert!(exchange.begin(at(0), &mut server, at(0), &mut measure));
+    assert!(!exchange.begin(at(0), &mut server, at(0), &mut measure));
+    assert_eq!(measure.failures().total(), 0);
 }

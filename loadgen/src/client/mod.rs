@@ -1,15 +1,21 @@
 //! The client: what a worker does with its share of the connections, from the first packet to the last number.
 //!
-//! Owns the phases of a run: connect and open paths, load, measure, stop. Requests are `exchange`'s, paths are `tracks`',
-//! those that come and go with interfaces are `follow`'s, numbers are `measure`'s; the loop around it is the server's own
+//! Owns the phases of a run: connect and open paths, load, measure, stop. What a connection does is its `Job`
+//! (`connection`), those that come and go are `churn`'s, when work begins in the open loop is `schedule`'s; paths are
+//! `tracks`', those that follow interfaces `follow`'s, numbers are `measure`'s; the loop around it is the server's own
 //! worker.
 
 mod blackout;
+pub(crate) mod churn;
+mod connection;
 mod exchange;
+pub(crate) mod flow;
 pub(crate) mod follow;
 mod gate;
 mod request;
+pub(crate) mod schedule;
 pub(crate) mod sockets;
+mod task;
 pub(crate) mod tls;
 mod tracks;
 
@@ -18,50 +24,47 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use braid_quic::{
-    ClientConfig, CloseReason, ConnectionGuard, ConnectionKey, Endpoint, Event, Instant, LocalId, RouteId,
+    CloseReason, ConnectError, ConnectionGuard, ConnectionKey, Endpoint, Event, Instant, LocalId, RouteId,
 };
 use braid_server::worker::{Application, close_all};
 use braid_udp_uring::UdpSocket;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use rustls_pki_types::ServerName;
 
 use self::blackout::Blackout;
-use self::exchange::{Exchange, Fault};
+use self::churn::Churn;
+use self::connection::{Connection, Job, Stage};
 use self::follow::Follow;
 pub(crate) use self::gate::Gate;
+use self::schedule::Schedule;
+use self::task::Cpu;
+pub(crate) use self::task::{Part, Spent, Task, WorkerResult};
 pub(crate) use self::tracks::PathResult;
 use self::tracks::Tracks;
-use crate::cpu;
+use crate::arrivals::Arrivals;
+use crate::load::Pace;
 use crate::measure::{Measure, Window};
-use crate::plan::{Kill, Shape};
 
 /// Handshakes that one worker has under way at once; more would only queue at the server.
 const CONNECTING_MAX: usize = 64;
-/// How long a connection waits for its paths before it goes without the missing ones.
-const PATHS_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a worker looks at the gate and at missing paths.
 const GATHER_EVERY: Duration = Duration::from_millis(5);
-
-/// What all workers of a run have in common.
-pub(crate) struct Task {
-    pub(crate) config: ClientConfig,
-    pub(crate) server_name: ServerName<'static>,
-    pub(crate) shape: Shape,
-    pub(crate) streams: usize,
-    pub(crate) warmup: Duration,
-    pub(crate) duration: Duration,
-    pub(crate) kills: Vec<Kill>,
-    /// The handshake races over the routes of all paths that begin or end elsewhere.
-    pub(crate) races: bool,
-    pub(crate) gate: Gate,
-}
+/// When a handshake that could not even begin is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// One worker's client.
 pub(crate) struct Client {
     task: Arc<Task>,
+    part: Part,
     phase: Phase,
+    /// Those that work, then those that only stand there.
     connections: Vec<Connection>,
+    /// Those that come and go.
+    churn: Option<Churn<ConnectionKey>>,
+    /// When work begins, in the open loop.
+    schedule: Option<Schedule>,
+    /// The connection whose turn it is in the open loop.
+    turn: usize,
     by_key: HashMap<ConnectionKey, usize, FixedState>,
     /// Connections before this one were begun.
     begun: usize,
@@ -96,69 +99,42 @@ enum Phase {
     Over,
 }
 
-struct Connection {
-    key: Option<ConnectionKey>,
-    stage: Stage,
-    tracks: Tracks,
-    exchange: Exchange,
-}
-
-/// Where in its life a connection is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Connecting,
-    /// It waits for its paths, at most until then.
-    Opening {
-        until: Instant,
-    },
-    Standing,
-    Over,
-}
-
-/// CPU seconds of this worker's thread.
-#[derive(Default)]
-struct Cpu {
-    begin: Option<f64>,
-    end: Option<f64>,
-}
-
-/// What a worker has to say at the end.
-pub(crate) struct WorkerResult {
-    pub(crate) measure: Measure,
-    /// By connection, then by path.
-    pub(crate) paths: Vec<Vec<PathResult>>,
-    pub(crate) cpu_s: Option<f64>,
-    /// A local address that could not be used, and why.
-    pub(crate) complaint: Option<String>,
-}
-
 impl Client {
-    /// A client that connects once over each entry of `routes`, with a path over each route.
-    pub(crate) fn new(task: Arc<Task>, routes: Vec<Vec<RouteId>>) -> Self {
-        let connection = |routes| Connection {
-            key: None,
-            stage: Stage::Connecting,
-            tracks: Tracks::new(routes),
-            exchange: Exchange::new(task.shape, task.streams),
-        };
+    /// A client that connects once over each entry of `routes`, with a path over each route. Handshakes that come and go
+    /// take the first route of each entry that is not needed for a connection that stays.
+    pub(crate) fn new(task: Arc<Task>, part: Part, mut routes: Vec<Vec<RouteId>>) -> Self {
+        let closed_loop = task.load.pace == Pace::Closed;
+        let churn = task.load.churns().then(|| {
+            let slots = routes.drain(..part.connections).filter_map(|routes| routes.first().copied());
+            Churn::new(slots.collect(), closed_loop)
+        });
+        let working = routes.len() - part.idle;
+        let job = |index: usize| if index < working { Job::of(&task.load) } else { Job::Idle };
+        let connections = routes.into_iter().map(Tracks::new).enumerate();
+        let measure = Measure::new();
         Self {
-            connections: routes.into_iter().map(connection).collect(),
-            task,
+            connections: connections.map(|(index, tracks)| Connection::new(tracks, job(index))).collect(),
+            part,
             phase: Phase::Gather { next: Instant::ZERO },
+            churn,
+            schedule: None,
+            turn: 0,
             by_key: HashMap::with_hasher(FixedState::default()),
             begun: 0,
             connecting: 0,
             blackout: Blackout::new(),
             follow: None,
-            measure: Measure::new(),
+            measure: if task.logs_latency { measure.with_intervals() } else { measure },
             moved_bytes: 0,
             cpu: Cpu::default(),
+            task,
         }
     }
 
-    /// A client with so many connections, whose paths follow the interfaces.
-    pub(crate) fn following(task: Arc<Task>, follow: Follow, connections: usize) -> Self {
-        Self { follow: Some(follow), ..Self::new(task, vec![Vec::new(); connections]) }
+    /// The same, with paths that follow the interfaces.
+    pub(crate) fn following(task: Arc<Task>, part: Part, follow: Follow) -> Self {
+        let routes = vec![Vec::new(); part.standing(&task.load)];
+        Self { follow: Some(follow), ..Self::new(task, part, routes) }
     }
 
     /// The numbers, once the run is over.
@@ -166,7 +142,7 @@ impl Client {
         let paths = self.connections.iter().map(|connection| connection.tracks.results().collect());
         WorkerResult {
             paths: paths.collect(),
-            cpu_s: self.cpu.begin.zip(self.cpu.end).map(|(begin, end)| end - begin),
+            spent: self.cpu.spent(),
             measure: self.measure,
             complaint: self.follow.and_then(Follow::complaint),
         }
@@ -223,7 +199,11 @@ impl Client {
         };
         let (first, rivals) = routes.ok_or("no interface can reach the target")?;
         let rivals = if self.task.races { &rivals[..] } else { &[] };
-        let (config, name) = (self.task.config.clone(), self.task.server_name.clone());
+        let mut config = self.task.config.clone();
+        if matches!(self.connections[index].job, Job::Idle) {
+            config.transport = Arc::clone(&self.task.idle_transport);
+        }
+        let name = self.task.server_name.clone();
         endpoint.connect_over(config, name, (first, rivals), now).map_err(|error| error.to_string())
     }
 
@@ -275,24 +255,58 @@ impl Client {
         }
     }
 
-    fn start(&mut self, endpoint: &mut Endpoint, now: Instant) {
+    /// The load begins: all at once in the closed loop, by the clock in the open one.
+    fn start(&mut self, endpoint: &mut Endpoint, start: Instant, now: Instant) {
+        let (load, part) = (&self.task.load, self.part);
+        if let Pace::Open { per_second, pattern } = load.pace {
+            let share = part.connections as f64 / load.connections as f64;
+            if share > 0.0 {
+                let parts = (part.worker, part.workers);
+                let arrivals = Arrivals::new(pattern, per_second * share, start, self.task.seed, parts);
+                self.schedule = Some(Schedule::new(arrivals));
+            }
+        }
         self.each(endpoint, now, |connection, guard, measure| {
             if connection.stage == Stage::Standing {
-                connection.exchange.fill(guard, now, measure);
+                connection.job.fill(guard, now, measure);
             }
         });
+    }
+
+    /// Begins what is due in the open loop, and handshakes where others ended in the closed one. When to come back.
+    fn begin_work(&mut self, endpoint: &mut Endpoint, now: Instant) -> Option<Instant> {
+        let Self { connections, churn, schedule, turn, task, measure, .. } = self;
+        if let Some(schedule) = schedule {
+            schedule.serve(now, measure, |intended, measure| match churn {
+                Some(churn) => churn.begin(intended, measure, |route| dial(task, route, endpoint, now)),
+                None => begin_somewhere(connections, turn, endpoint, (intended, now), measure),
+            });
+            return Some(schedule.next_at());
+        }
+        let churn = churn.as_mut().filter(|churn| churn.is_closed_loop())?;
+        while churn.begin(now, measure, |route| dial(task, route, endpoint, now)) {}
+        churn.has_room().then(|| now + RETRY_AFTER)
     }
 
     fn begin_measuring(&mut self, endpoint: &mut Endpoint, now: Instant) {
         self.each(endpoint, now, |connection, guard, _| connection.observe(guard));
         self.connections.iter_mut().for_each(|connection| connection.tracks.begin());
-        self.cpu.begin = cpu::thread_seconds();
+        self.cpu.begin();
     }
 
     fn end_measuring(&mut self, endpoint: &mut Endpoint, now: Instant) {
-        self.cpu.end = cpu::thread_seconds();
+        self.cpu.end();
         self.each(endpoint, now, |connection, guard, _| connection.observe(guard));
-        self.connections.iter_mut().for_each(|connection| connection.exchange.cut(now, &mut self.measure));
+        let Self { connections, churn, schedule, measure, .. } = self;
+        if let Some(schedule) = schedule.take() {
+            schedule.cut(now.min(measure.window().end()), measure);
+        }
+        for connection in connections {
+            connection.job.on_over(now, measure);
+        }
+        if let Some(churn) = churn {
+            churn.on_over(measure);
+        }
     }
 
     /// The next step of the run, if it is time for it; and when to look again.
@@ -302,7 +316,7 @@ impl Client {
                 Phase::Gather { next } => match self.task.gate.start() {
                     Some(start) => {
                         self.end_gathering();
-                        let window = Window::new(start, self.task.warmup, self.task.duration);
+                        let window = Window::new(start, self.task.load.warmup, self.task.load.duration);
                         self.measure.open(window);
                         let tracks = self.connections.iter().map(|connection| &connection.tracks);
                         let sockets = tracks.flat_map(|tracks| tracks.sockets().zip(0..));
@@ -316,8 +330,8 @@ impl Client {
                     }
                 },
                 Phase::Ready { start, .. } if now < start => return Some(start),
-                Phase::Ready { window, .. } => {
-                    self.start(endpoint, now);
+                Phase::Ready { start, window } => {
+                    self.start(endpoint, start, now);
                     Phase::WarmUp { window }
                 }
                 Phase::WarmUp { window } if now < window.begin() => return Some(window.begin()),
@@ -341,13 +355,28 @@ impl Client {
         matches!(self.phase, Phase::WarmUp { .. } | Phase::Measure { .. })
     }
 
+    /// Something happened on a connection that comes and goes.
+    fn on_churn(&mut self, endpoint: &mut Endpoint, key: ConnectionKey, event: &Event, now: Instant) {
+        let Some(churn) = &mut self.churn else { return };
+        match event {
+            Event::Confirmed => {
+                let Some(mut guard) = endpoint.connection(key, now) else { return };
+                churn.on_confirmed(key, guard.stats().resumed, now, &mut self.measure);
+                guard.close(0, b"");
+            }
+            Event::Closed(reason) => churn.on_closed(key, reason, &mut self.measure),
+            Event::Gone => churn.on_gone(),
+            _ => {}
+        }
+    }
+
     /// A connection ended. Before the end of the run that is a failure of all its requests, or of itself.
     fn on_closed(&mut self, index: usize, reason: &CloseReason, now: Instant) {
         let connection = &mut self.connections[index];
         if connection.stage == Stage::Connecting {
             self.connecting -= 1;
         }
-        let open = connection.exchange.on_connection_lost(now, &mut self.measure);
+        let open = connection.job.on_connection_lost(now, &mut self.measure);
         if !matches!(self.phase, Phase::Over) && connection.lose(&self.task.gate) {
             self.measure.on_failed(open.max(1), &format!("connection lost: {reason}"));
         }
@@ -356,7 +385,7 @@ impl Client {
 
 impl Application for Client {
     fn on_event(&mut self, endpoint: &mut Endpoint, key: ConnectionKey, event: Event, now: Instant) {
-        let Some(&index) = self.by_key.get(&key) else { return };
+        let Some(&index) = self.by_key.get(&key) else { return self.on_churn(endpoint, key, &event, now) };
         if let Some(follow) = &mut self.follow {
             follow.on_event(index, &event, now);
         }
@@ -392,18 +421,9 @@ impl Application for Client {
                 connection.settle_if_complete(&task.gate);
             }
             Event::PathClosed { stats } if !is_over => connection.tracks.on_closed(&stats),
-            Event::Readable(stream) => {
-                self.moved_bytes += connection.exchange.on_readable(stream, &mut guard, now, measure);
+            event => {
+                self.moved_bytes += connection.job.on_event(&event, &mut guard, is_loading, now, measure);
             }
-            Event::Writable(stream) => {
-                self.moved_bytes += connection.exchange.on_writable(stream, &mut guard, now, measure);
-            }
-            Event::Finished(stream) => connection.exchange.on_delivered(stream, &mut guard, now, measure),
-            Event::Stopped { stream, code } => {
-                connection.exchange.on_fault(stream, Fault::Stopped(code), &mut guard, now, measure);
-            }
-            Event::StreamsAvailable if is_loading => connection.exchange.fill(&mut guard, now, measure),
-            _ => {}
         }
     }
 
@@ -414,7 +434,8 @@ impl Application for Client {
         }
         let follow_at = self.follow(endpoint, now);
         let step_at = self.step(endpoint, now)?;
-        Some(follow_at.map_or(step_at, |at| at.min(step_at)))
+        let work_at = if self.is_loading() { self.begin_work(endpoint, now) } else { None };
+        [follow_at, work_at, Some(step_at)].into_iter().flatten().min()
     }
 
     fn take_socket(&mut self) -> Option<UdpSocket> {
@@ -435,55 +456,30 @@ impl Application for Client {
     }
 }
 
-impl Connection {
-    /// Notes what was counted so far. Of a connection that is over the last numbers stay.
-    fn observe(&mut self, guard: &ConnectionGuard<'_>) {
-        if self.stage != Stage::Over {
-            self.tracks.observe(guard);
-        }
-    }
+/// Begins a handshake over `route`.
+fn dial(task: &Task, route: RouteId, endpoint: &mut Endpoint, now: Instant) -> Result<ConnectionKey, String> {
+    let (config, name) = (task.config.clone(), task.server_name.clone());
+    endpoint.connect(config, name, route, now).map_err(|error: ConnectError| error.to_string())
+}
 
-    /// The handshake is through; only now may further paths be opened.
-    fn on_confirmed(&mut self, guard: &mut ConnectionGuard<'_>, follows: bool, gate: &Gate, now: Instant) {
-        if self.stage != Stage::Connecting {
-            return;
+/// Begins a piece of work on the next connection that takes it; `false` if none does.
+fn begin_somewhere(
+    connections: &mut [Connection],
+    turn: &mut usize,
+    endpoint: &mut Endpoint,
+    (intended, now): (Instant, Instant),
+    measure: &mut Measure,
+) -> bool {
+    for _ in 0..connections.len() {
+        *turn = if *turn + 1 < connections.len() { *turn + 1 } else { 0 };
+        let connection = &mut connections[*turn];
+        if !connection.works() {
+            continue;
         }
-        self.stage = Stage::Opening { until: now + PATHS_PATIENCE };
-        if (follows || self.tracks.len() > 1) && !guard.multipath() {
-            gate.on_without_multipath();
-            self.settle(gate);
-            return;
-        }
-        if !follows {
-            self.tracks.on_confirmed(guard);
-            self.tracks.open_missing(guard);
-            self.settle_if_complete(gate);
-        }
-    }
-
-    fn settle_if_complete(&mut self, gate: &Gate) {
-        if matches!(self.stage, Stage::Opening { .. }) && self.tracks.all_stand() {
-            self.settle(gate);
+        let Some(mut guard) = connection.key.and_then(|key| endpoint.connection(key, now)) else { continue };
+        if connection.job.begin(intended, &mut guard, now, measure) {
+            return true;
         }
     }
-
-    /// It will get no more paths.
-    fn settle(&mut self, gate: &Gate) {
-        self.stage = Stage::Standing;
-        gate.on_settled();
-    }
-
-    /// It is over; `false` if that was known.
-    fn lose(&mut self, gate: &Gate) -> bool {
-        let before = std::mem::replace(&mut self.stage, Stage::Over);
-        if matches!(before, Stage::Connecting | Stage::Opening { .. }) {
-            gate.on_settled();
-        }
-        let news = before != Stage::Over;
-        if news {
-            self.tracks.on_lost();
-            gate.on_lost();
-        }
-        news
-    }
+    false
 }

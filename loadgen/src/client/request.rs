@@ -7,8 +7,8 @@ use braid_quic::Instant;
 use braid_server::perf::{REQUEST_LEN, zeros};
 use bytes::Bytes;
 
+use crate::load::Shape;
 use crate::measure::Measure;
-use crate::plan::Shape;
 
 /// Octets of the number in front.
 const HEADER_BYTES: u64 = REQUEST_LEN as u64;
@@ -18,7 +18,8 @@ const OFFER_MAX_BYTES: u64 = 64 << 20;
 /// A request from its first octet to the last of its answer.
 pub(super) struct Request {
     shape: Shape,
-    started: Instant,
+    /// When it was to start; its latency counts from here.
+    intended: Instant,
     /// When the last octet went either way.
     moved_at: Instant,
     written_bytes: u64,
@@ -39,17 +40,15 @@ pub(super) enum Progress {
 }
 
 impl Request {
-    pub(super) fn new(shape: Shape, now: Instant) -> Self {
+    /// A request that was to start at `intended` and does so `now`.
+    pub(super) fn new(shape: Shape, intended: Instant, now: Instant) -> Self {
         let delivered = shape.upload_bytes == 0;
-        Self {
-            shape,
-            started: now,
-            moved_at: now,
-            written_bytes: 0,
-            read_bytes: 0,
-            answered: false,
-            delivered,
-        }
+        Self { shape, intended, moved_at: now, written_bytes: 0, read_bytes: 0, answered: false, delivered }
+    }
+
+    /// When it was to start.
+    pub(super) fn intended(&self) -> Instant {
+        self.intended
     }
 
     /// How much is still to write.
@@ -112,7 +111,7 @@ impl Request {
         if !self.answered || !self.delivered {
             return Progress::HalfWay;
         }
-        measure.on_completed(self.started, now);
+        measure.on_completed(self.intended, now);
         Progress::Complete
     }
 
@@ -162,7 +161,7 @@ mod tests {
         let shape = Shape { download_bytes: 0x0102_0304, upload_bytes: 5 };
         for step in [1, 3, 8, 100] {
             let mut measure = measure();
-            let all = written(&mut Request::new(shape, at(0)), step, &mut measure);
+            let all = written(&mut Request::new(shape, at(0), at(0)), step, &mut measure);
             assert_eq!(all, [0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0, 0]);
             assert_eq!(measure.uploaded_bytes(), 5, "the eight octets in front are no upload");
         }
@@ -171,7 +170,7 @@ mod tests {
     #[test]
     fn an_upload_is_offered_whole_unless_it_is_huge() {
         let offered = |upload_bytes| {
-            let request = Request::new(Shape { download_bytes: 1, upload_bytes }, at(0));
+            let request = Request::new(Shape { download_bytes: 1, upload_bytes }, at(0), at(0));
             request.chunks().map(|chunk| chunk.len() as u64).sum::<u64>()
         };
         assert_eq!(offered(3_000_000), 3_000_008);
@@ -187,7 +186,7 @@ mod tests {
             (1001, Progress::Wrong, 0, true),
         ] {
             let mut measure = measure();
-            let mut request = Request::new(shape, at(0));
+            let mut request = Request::new(shape, at(0), at(0));
             request.on_read(bytes, at(7), &mut measure);
             assert_eq!(request.is_overrun(), overrun);
             assert_eq!(request.on_answered(at(8), &mut measure), progress);
@@ -199,7 +198,7 @@ mod tests {
     fn an_upload_is_complete_when_it_is_delivered_and_answered_in_either_order() {
         for answer_first in [true, false] {
             let mut measure = measure();
-            let mut request = Request::new(Shape { download_bytes: 0, upload_bytes: 5 }, at(0));
+            let mut request = Request::new(Shape { download_bytes: 0, upload_bytes: 5 }, at(0), at(0));
             let [first, second] = if answer_first {
                 [request.on_answered(at(1), &mut measure), request.on_delivered(at(2), &mut measure)]
             } else {
@@ -213,7 +212,7 @@ mod tests {
     fn stalls_begin_with_the_request_and_end_with_the_run() {
         let shape = Shape { download_bytes: 1000, upload_bytes: 0 };
         let mut measure = measure();
-        let mut request = Request::new(shape, at(100));
+        let mut request = Request::new(shape, at(100), at(100));
         request.on_read(1, at(130), &mut measure);
         assert_eq!(measure.longest_stall(), Duration::from_millis(30), "until the first byte");
         request.on_read(0, at(190), &mut measure);
@@ -224,8 +223,17 @@ mod tests {
     #[test]
     fn a_request_for_nothing_is_complete_when_it_is_answered() {
         let mut measure = measure();
-        let mut request = Request::new(Shape { download_bytes: 0, upload_bytes: 0 }, at(0));
+        let mut request = Request::new(Shape { download_bytes: 0, upload_bytes: 0 }, at(0), at(0));
         written(&mut request, 8, &mut measure);
         assert_eq!(request.on_answered(at(3), &mut measure), Progress::Complete);
+    }
+
+    #[test]
+    fn latency_counts_from_when_a_request_was_to_start_and_stalls_from_when_it_did() {
+        let mut measure = measure();
+        let mut request = Request::new(Shape { download_bytes: 0, upload_bytes: 0 }, at(100), at(400));
+        assert_eq!(request.on_answered(at(401), &mut measure), Progress::Complete);
+        assert_eq!(measure.latency_us(100.0).unwrap() / 1000, 301);
+        assert_eq!(measure.longest_stall(), Duration::from_millis(1));
     }
 }

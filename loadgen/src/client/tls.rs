@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use braid_quic::ClientTls;
+use braid_quic::{ClientTls, PacketProtection};
 use braid_server::perf::ALPN;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -22,17 +22,25 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 const SESSIONS_KEPT: usize = 32;
 
 /// The settings that accept exactly `certificate`.
-pub(crate) fn pinned(certificate: CertificateDer<'static>, resumes: bool) -> Result<ClientTls, String> {
-    config(resumes, |provider| Ok(Arc::new(Known { certificate: Some(certificate), provider })))
+pub(crate) fn pinned(
+    certificate: CertificateDer<'static>,
+    protection: PacketProtection,
+    resumes: bool,
+) -> Result<ClientTls, String> {
+    config(protection, resumes, |provider| Ok(Arc::new(Known { certificate: Some(certificate), provider })))
 }
 
 /// The settings that accept every server.
-pub(crate) fn trusting(resumes: bool) -> Result<ClientTls, String> {
-    config(resumes, |provider| Ok(Arc::new(Known { certificate: None, provider })))
+pub(crate) fn trusting(protection: PacketProtection, resumes: bool) -> Result<ClientTls, String> {
+    config(protection, resumes, |provider| Ok(Arc::new(Known { certificate: None, provider })))
 }
 
 /// The settings that accept a server whose certificate one of those in the PEM file `authorities` signed.
-pub(crate) fn signed_by(authorities: &Path, resumes: bool) -> Result<ClientTls, String> {
+pub(crate) fn signed_by(
+    authorities: &Path,
+    protection: PacketProtection,
+    resumes: bool,
+) -> Result<ClientTls, String> {
     let named = |what: &str| format!("{}: {what}", authorities.display());
     let pem = std::fs::read(authorities).map_err(|error| named(&error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -43,7 +51,7 @@ pub(crate) fn signed_by(authorities: &Path, resumes: bool) -> Result<ClientTls, 
     if roots.is_empty() {
         return Err(named("holds no certificate"));
     }
-    config(resumes, |provider| {
+    config(protection, resumes, |provider| {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
         Ok(verifier.map_err(|error| named(&error.to_string()))?)
     })
@@ -56,10 +64,11 @@ pub(crate) fn server_name(name: &str) -> Result<ServerName<'static>, String> {
 
 /// `resumes`: a connection uses a session ticket of one before it, if the server gave any (RFC 8446 §2.2).
 fn config(
+    protection: PacketProtection,
     resumes: bool,
     verifier: impl FnOnce(Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String>,
 ) -> Result<ClientTls, String> {
-    let provider = Arc::new(braid_quic::PacketProtection::default().provider());
+    let provider = Arc::new(protection.provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| error.to_string())?;
@@ -124,7 +133,7 @@ mod tests {
     use super::*;
 
     fn verifier(certificate: Option<&[u8]>) -> Known {
-        let provider = Arc::new(braid_quic::PacketProtection::default().provider());
+        let provider = Arc::new(PacketProtection::default().provider());
         Known { certificate: certificate.map(|der| CertificateDer::from(der.to_vec())), provider }
     }
 
@@ -152,9 +161,10 @@ mod tests {
 
     #[test]
     fn files_without_certificates_are_named() {
-        let missing = signed_by(Path::new("/nonexistent/ca.pem"), false).unwrap_err();
+        let signed_by = |file| signed_by(Path::new(file), PacketProtection::default(), false);
+        let missing = signed_by("/nonexistent/ca.pem").unwrap_err();
         assert!(missing.contains("/nonexistent/ca.pem"), "{missing}");
-        let empty = signed_by(Path::new("/dev/null"), true).unwrap_err();
+        let empty = signed_by("/dev/null").unwrap_err();
         assert!(empty.contains("holds no certificate"), "{empty}");
     }
 

@@ -3,37 +3,37 @@
 //! Owns the spelling and turns it into a `Plan`, or into one sentence about what is wrong. Opens no socket and
 //! resolves no name.
 
+mod load;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use braid_quic::MultipathCodePoints;
 use braid_quic::congestion::CongestionKind;
 use braid_quic::schedule::SchedulerKind;
+use braid_quic::{MultipathCodePoints, PacketProtection};
 use braid_server::qlog::Qlog;
 use braid_udp_uring::IoKind;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::plan::{Following, Host, Json, Kill, Plan, Shape, Trust};
+use self::load::LoadArgs;
+use crate::load::Load;
+use crate::plan::{Following, Host, Json, Kill, Plan, Trust};
 use crate::units;
 
 /// More paths than this help nobody, and every one of them has a socket per connection.
 pub(crate) const PATHS_MAX: usize = 64;
 /// Paths that a connection has at most where they follow the interfaces, unless `--paths` says otherwise.
 const PATHS_FOLLOWED: usize = 8;
-/// Connections at once.
-const CONNECTIONS_MAX: usize = 1 << 20;
 /// Sockets that a worker has at most; by default it has one per connection and path.
 const SOCKETS_MAX: usize = braid_udp_uring::SOCKETS_MAX as usize;
 /// Threads of the client.
 const WORKERS_MAX: usize = 256;
-/// Streams that a connection keeps busy at most.
-const STREAMS_MAX: usize = 1 << 16;
+/// Runs of one command at most.
+const REPEAT_MAX: usize = 1000;
 /// The longest run; latencies and counters are sized for less than this.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
-/// What every stream asks for again and again when nothing else is said: so much that a run measures bulk transfer.
-const DOWNLOAD_DEFAULT_BYTES: u64 = 1 << 30;
 /// UDP payload that fits an Ethernet frame behind an IPv6 header, used where nothing narrower can be in between.
 const DATAGRAM_LOOPBACK: u16 = 1452;
 /// UDP payload that every QUIC path carries (RFC 9000 §14).
@@ -55,8 +55,21 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print this machine's own limit: UDP over loopback raw, in GSO/GRO trains, and with AEAD seal and open.
+    /// Print this machine's own limit: UDP over loopback raw, in GSO/GRO trains, and with AEAD seal and open by aws-lc-rs
+    /// and by ring.
     Ceiling(CeilingArgs),
+    /// Say which of two reports of the same load is better and by how much, where the data say so: both need --repeat 6 or
+    /// more, and a number is called better only if the intervals for its median do not overlap.
+    Compare(CompareArgs),
+}
+
+/// Arguments of `loadgen compare`.
+#[derive(Debug, PartialEq, Args)]
+pub(crate) struct CompareArgs {
+    /// A report that --json wrote.
+    pub(crate) a: PathBuf,
+    /// Another one.
+    pub(crate) b: PathBuf,
 }
 
 /// Options of `loadgen ceiling`.
@@ -100,24 +113,15 @@ struct RunArgs {
     /// An interface whose path carries data when no other can; may be repeated.
     #[arg(long, value_name = "NAME", requires = "follow_interfaces")]
     backup: Vec<String>,
-    /// Connections at once.
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Measure so often, each time with new connections and, inside, a new server. The report is that of the median run,
+    /// with the median of each number and an interval in which the true median lies with 95 %; that takes 6 runs.
     #[arg(long, value_name = "N", default_value_t = 1)]
-    connections: usize,
-    /// Requests that each connection keeps open at once, each on a stream of its own.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    streams: usize,
-    /// What each request asks for; 1G without --upload, else 0.
-    #[arg(long, value_name = "SIZE", value_parser = units::size_bytes)]
-    download: Option<u64>,
-    /// What each request carries.
-    #[arg(long, value_name = "SIZE", value_parser = units::size_bytes, default_value = "0")]
-    upload: u64,
-    /// How long to measure.
-    #[arg(long, value_name = "TIME", value_parser = units::time, default_value = "5s")]
-    duration: Duration,
-    /// Load before the measurement, which is not counted.
-    #[arg(long, value_name = "TIME", value_parser = units::time, default_value = "0s")]
-    warmup: Duration,
+    repeat: usize,
+    /// Measure this machine's own limit in each run too (1 s for each AEAD), and say which part of it was reached.
+    #[arg(long, conflicts_with = "handshakes")]
+    ceiling: bool,
     /// Client threads; the server inside gets the other cores.
     #[arg(long, value_name = "N")]
     workers: Option<usize>,
@@ -127,7 +131,7 @@ struct RunArgs {
     /// Who has a socket: each connection's every path, or each path for all connections of a worker.
     #[arg(long, value_name = "WHO", value_enum, default_value = "per-path")]
     sockets: Sockets,
-    /// Makes the client's keys repeat from run to run; without it they come from the system.
+    /// Makes the client's keys and arrivals repeat from run to run; without it they come from the system.
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
     /// Cut a path silently, both directions, at this time of the measurement; may be repeated.
@@ -139,6 +143,9 @@ struct RunArgs {
     /// Write the report as JSON to FILE, or to standard output for `-`, which silences the table.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Write the latencies of each second to FILE as an interval log of HDR histograms, in microseconds.
+    #[arg(long, value_name = "FILE")]
+    hdr: Option<PathBuf>,
     /// Trust the target if a certificate in this PEM file signed it.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
@@ -157,6 +164,10 @@ struct RunArgs {
     /// Which numbers the multipath extension has on the wire: final, draft-13 (those of drafts 13 to 18) or both.
     #[arg(long, value_name = "NAME", default_value = "final")]
     code_points: MultipathCodePoints,
+    /// Whose code protects packets, of the client and of the server inside: aws-lc-rs, ring, or fastest, whichever is
+    /// expected to be faster on this CPU.
+    #[arg(long, value_name = "NAME", default_value = "fastest")]
+    packet_protection: PacketProtection,
     /// Ask the server to acknowledge large windows less often, and let it ask, where it can.
     #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     ack_frequency: bool,
@@ -190,6 +201,7 @@ pub(crate) enum Sockets {
 pub(crate) enum Task {
     Run(Box<Plan>),
     Ceiling(Ceiling),
+    Compare(CompareArgs),
 }
 
 /// What `loadgen ceiling` was asked to do.
@@ -219,6 +231,7 @@ where
     let line = CommandLine::try_parse_from(words).map_err(|error| refusal(&error))?;
     let task = match line.command {
         Some(Command::Ceiling(args)) => args.check().map(Task::Ceiling),
+        Some(Command::Compare(args)) => Ok(Task::Compare(args)),
         None => line.run.check(cores).map(|plan| Task::Run(Box::new(plan))),
     };
     task.map_err(Refusal::Usage)
@@ -240,26 +253,20 @@ impl RunArgs {
         self.check_following(target.is_some())?;
         let paths = if self.follow_interfaces { self.paths_followed()? } else { self.path_count()? };
         let remotes = self.remotes(target.as_ref())?;
-        for (name, value, most) in [
-            ("--connections", self.connections, CONNECTIONS_MAX),
-            ("--streams", self.streams, STREAMS_MAX),
-            ("--workers", self.workers.unwrap_or(1), WORKERS_MAX),
-        ] {
-            check_count(name, value, most)?;
-        }
-        check_duration("--duration", self.duration)?;
-        if self.warmup > DURATION_MAX {
-            return Err("--warmup must be at most 24 hours".into());
-        }
+        let load = self.load.check()?;
+        self.check_load(&load, paths)?;
+        check_count("--workers", self.workers.unwrap_or(1), WORKERS_MAX)?;
+        check_count("--repeat", self.repeat, REPEAT_MAX)?;
         let workers = self.workers.unwrap_or_else(|| default_workers(cores, target.is_none()));
-        let workers = workers.min(self.connections);
+        let workers = workers.min(load.connections.max(load.idle));
         let own_sockets = self.sockets == Sockets::PerPath && !self.follow_interfaces;
-        if own_sockets && self.connections.div_ceil(workers) * paths > SOCKETS_MAX {
+        let of_worker = load.connections.div_ceil(workers) + load.idle.div_ceil(workers);
+        if own_sockets && of_worker * paths > SOCKETS_MAX {
             return Err(format!(
                 "a worker has at most {SOCKETS_MAX} sockets: take --sockets shared or more --workers"
             ));
         }
-        self.check_kills(paths)?;
+        self.check_kills(paths, load.duration)?;
         let datagram_bytes = self.datagram_size.unwrap_or_else(|| default_datagram(target.as_ref()));
         check_datagram(datagram_bytes)?;
         let found = if self.datagram_size.is_some() { 0 } else { DATAGRAM_MAX };
@@ -267,7 +274,6 @@ impl RunArgs {
         if datagram_bytes_max > 65_507 {
             return Err("--datagram-size-max must be at most 65507".into());
         }
-        let download = if self.upload == 0 { DOWNLOAD_DEFAULT_BYTES } else { 0 };
         Ok(Plan {
             target,
             paths,
@@ -276,11 +282,9 @@ impl RunArgs {
             following: self
                 .follow_interfaces
                 .then_some(Following { metered: self.metered, backup: self.backup }),
-            connections: self.connections,
-            streams: self.streams,
-            shape: Shape { download_bytes: self.download.unwrap_or(download), upload_bytes: self.upload },
-            duration: self.duration,
-            warmup: self.warmup,
+            load,
+            repeat: self.repeat,
+            ceiling: self.ceiling,
             workers,
             io: self.io,
             sockets: self.sockets,
@@ -288,11 +292,13 @@ impl RunArgs {
             kills: self.kill_path,
             stats_from: self.stats_from,
             json: self.json.map(Json::from_path),
+            hdr: self.hdr,
             trust,
             server_name: self.server_name,
             scheduler: self.scheduler,
             congestion: self.congestion,
             code_points: self.code_points,
+            packet_protection: self.packet_protection,
             ack_frequency: self.ack_frequency,
             qlog: self.qlog.map(|path| Qlog { every: self.qlog_sample, ..Qlog::new(path) }),
             datagram_bytes,
@@ -355,12 +361,35 @@ impl RunArgs {
         self.remote.iter().map(|text| Host::parse(text, Some(port))).collect()
     }
 
-    fn check_kills(&self, paths: usize) -> Result<(), String> {
+    /// What does not go with this work.
+    fn check_load(&self, load: &Load, paths: usize) -> Result<(), String> {
+        if load.churns() {
+            let refused = [
+                ("more than one path", paths > 1 && !self.follow_interfaces),
+                ("--follow-interfaces", self.follow_interfaces),
+                ("--kill-path", !self.kill_path.is_empty()),
+            ];
+            if let Some((what, _)) = refused.iter().find(|(_, given)| *given) {
+                return Err(format!(
+                    "--handshakes does not go with {what}: its connections are gone at once"
+                ));
+            }
+        }
+        if self.ceiling && load.connections == 0 {
+            return Err("--ceiling needs a connection that works: idle ones have no rate".into());
+        }
+        if self.repeat > 1 && self.qlog.as_deref().is_some_and(|path| Qlog::new(path.to_owned()).is_file()) {
+            return Err("--repeat would overwrite one --qlog file: name a directory".into());
+        }
+        Ok(())
+    }
+
+    fn check_kills(&self, paths: usize, duration: Duration) -> Result<(), String> {
         for kill in &self.kill_path {
             if kill.path >= paths {
                 return Err(format!("--kill-path {}: the last of {paths} paths is {}", kill.path, paths - 1));
             }
-            if kill.after >= self.duration {
+            if kill.after >= duration {
                 return Err(format!("--kill-path {}: the run is over by then", kill.path));
             }
         }

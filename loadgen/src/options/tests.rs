@@ -1,4 +1,5 @@
 use super::*;
+use crate::load::{Pace, Pattern, Shape, Work};
 
 fn plan(words: &str) -> Plan {
     match read(line(words), 4) {
@@ -25,9 +26,17 @@ fn addresses(list: &[&str]) -> Vec<SocketAddr> {
 #[test]
 fn the_first_command_of_the_readme_measures_bulk_on_loopback() {
     let plan = plan("--paths 4");
-    assert_eq!((plan.target, plan.paths, plan.connections, plan.streams), (None, 4, 1, 1));
-    assert_eq!(plan.shape, Shape { download_bytes: 1 << 30, upload_bytes: 0 });
-    assert_eq!((plan.duration, plan.warmup), (Duration::from_secs(5), Duration::ZERO));
+    assert_eq!((plan.target, plan.paths, plan.repeat, plan.ceiling), (None, 4, 1, false));
+    let shape = Shape { download_bytes: 1 << 30, upload_bytes: 0 };
+    let expected = Load {
+        work: Work::Requests { shape, at_once: 1 },
+        connections: 1,
+        idle: 0,
+        pace: Pace::Closed,
+        warmup: Duration::ZERO,
+        duration: Duration::from_secs(5),
+    };
+    assert_eq!(plan.load, expected);
     assert_eq!((plan.workers, plan.datagram_bytes, plan.trust), (1, 1452, Trust::Pinned));
 }
 
@@ -38,14 +47,23 @@ fn every_option_reaches_the_plan() {
          --streams 3 --download 64K --upload 1M --duration 2s --warmup 500ms --workers 3 --io mmsg --sockets shared \
          --seed 7 --kill-path 1@1s --kill-path 0@1500ms --stats-from 10.0.0.2:9000 --json - --ca ca.pem \
          --server-name other.example --scheduler round-robin --congestion newreno --datagram-size 1300 \
-         --code-points both --ack-frequency off --qlog logs.sqlog --qlog-sample 5",
+         --code-points both --packet-protection ring --ack-frequency off --qlog logs/ --qlog-sample 5 \
+         --rate 5000 --arrivals poisson --idle 20 --repeat 6 --ceiling --hdr latency.hlog",
     );
     assert_eq!(plan.target, Some(Host { name: "example.org".into(), port: 4433 }));
     assert_eq!(plan.remotes[0], Host { name: "10.0.0.2".into(), port: 4433 });
     assert_eq!(plan.remotes[1], Host { name: "10.1.0.2".into(), port: 5 });
-    assert_eq!((plan.connections, plan.streams, plan.workers), (9, 3, 3));
-    assert_eq!(plan.shape, Shape { download_bytes: 65_536, upload_bytes: 1 << 20 });
-    assert_eq!((plan.duration, plan.warmup), (Duration::from_secs(2), Duration::from_millis(500)));
+    let shape = Shape { download_bytes: 65_536, upload_bytes: 1 << 20 };
+    let expected = Load {
+        work: Work::Requests { shape, at_once: 3 },
+        connections: 9,
+        idle: 20,
+        pace: Pace::Open { per_second: 5000.0, pattern: Pattern::Poisson },
+        warmup: Duration::from_millis(500),
+        duration: Duration::from_secs(2),
+    };
+    assert_eq!((plan.load, plan.workers), (expected, 3));
+    assert_eq!((plan.repeat, plan.ceiling, plan.hdr), (6, true, Some("latency.hlog".into())));
     assert_eq!((plan.sockets, plan.seed, plan.datagram_bytes), (Sockets::Shared, Some(7), 1300));
     assert_eq!(plan.datagram_bytes_max, 0, "a size that was chosen stays");
     assert!(matches!(plan.io, IoKind::Mmsg));
@@ -56,15 +74,40 @@ fn every_option_reaches_the_plan() {
     assert_eq!(plan.server_name.as_deref(), Some("other.example"));
     assert!(plan.scheduler.is_some() && plan.congestion.is_some());
     assert_eq!(plan.code_points, MultipathCodePoints::Both);
+    assert_eq!(plan.packet_protection, PacketProtection::Ring);
     assert!(!plan.ack_frequency);
-    assert!(plan.qlog.is_some_and(|qlog| qlog.is_file() && qlog.every == 5));
+    assert!(plan.qlog.is_some_and(|qlog| !qlog.is_file() && qlog.every == 5));
 }
 
 #[test]
 fn an_upload_alone_downloads_nothing() {
-    assert_eq!(plan("--upload 1M").shape, Shape { download_bytes: 0, upload_bytes: 1 << 20 });
-    let both = plan("--upload 1M --download 2M").shape;
-    assert_eq!(both, Shape { download_bytes: 2 << 20, upload_bytes: 1 << 20 });
+    let shape = |words| plan(words).load.shape().unwrap();
+    assert_eq!(shape("--upload 1M"), Shape { download_bytes: 0, upload_bytes: 1 << 20 });
+    assert_eq!(shape("--upload 1M --download 2M"), Shape { download_bytes: 2 << 20, upload_bytes: 1 << 20 });
+    let small = shape("--request 100 --response 1K");
+    assert_eq!(small, Shape { download_bytes: 1024, upload_bytes: 100 }, "the same by other names");
+}
+
+#[test]
+fn how_much_is_under_way_depends_on_the_work() {
+    let at_once = |words| match plan(words).load.work {
+        Work::Requests { at_once, .. } | Work::Datagrams { at_once, .. } => at_once,
+        Work::Handshakes { .. } => 0,
+    };
+    assert_eq!((at_once(""), at_once("--rate 10"), at_once("--rate 10 --streams 4")), (1, 128, 4));
+    assert_eq!((at_once("--datagrams 1200"), at_once("--datagrams 100 --streams 9 --rate 5")), (1024, 9));
+    let handshakes = |words| plan(&format!("--handshakes {words}")).load.work;
+    assert_eq!(handshakes("--connections 8 --rate 100"), Work::Handshakes { resumed: false });
+    assert_eq!(handshakes("--resume"), Work::Handshakes { resumed: true });
+}
+
+#[test]
+fn idle_connections_may_stand_alone() {
+    let load = plan("--connections 0 --idle 1000").load;
+    assert_eq!((load.connections, load.idle, load.name()), (0, 1000, "idle"));
+    assert_eq!((load.standing(), plan("--idle 5").load.standing()), (1000, 6));
+    assert_eq!(plan("--handshakes --connections 9 --idle 5").load.standing(), 5);
+    assert_eq!(plan("--connections 0 --idle 1").workers, 1);
 }
 
 #[test]
@@ -144,7 +187,29 @@ fn every_refusal_is_one_sentence() {
         ("--paths 0", "1 to 64"),
         ("--paths 65", "1 to 64"),
         ("--paths four", "--paths"),
-        ("--connections 0", "--connections"),
+        ("--connections 0", "0 with --idle"),
+        ("--connections 0 --idle 5 --rate 10", "--rate needs a connection"),
+        ("--connections 0 --idle 5 --handshakes", "--handshakes needs a connection"),
+        ("--connections 0 --idle 5 --ceiling", "--ceiling needs a connection"),
+        ("--idle 2000000", "--idle"),
+        ("--rate 0", "--rate"),
+        ("--rate nan", "--rate"),
+        ("--rate 1e9", "--rate"),
+        ("--arrivals poisson", "--rate"),
+        ("--rate 5 --arrivals bursts", "constant, poisson"),
+        ("--datagrams 0", "1 to 65000"),
+        ("--datagrams 100 --streams 4097", "1 to 4096"),
+        ("--datagrams 100 --upload 5", "cannot be used with"),
+        ("--handshakes --download 5", "cannot be used with"),
+        ("--handshakes --streams 5", "cannot be used with"),
+        ("--resume", "--handshakes"),
+        ("--handshakes --ceiling", "cannot be used with"),
+        ("--handshakes --paths 2", "more than one path"),
+        ("--handshakes --kill-path 0@1s", "--kill-path"),
+        ("10.0.0.1:1 --insecure --handshakes --follow-interfaces", "--follow-interfaces"),
+        ("--repeat 0", "--repeat"),
+        ("--repeat 2 --qlog a.sqlog", "name a directory"),
+        ("--idle 8000 --connections 500 --workers 1", "--sockets shared"),
         ("--streams 65537", "--streams"),
         ("--workers 0", "--workers"),
         ("--duration 0s", "--duration"),
@@ -155,6 +220,7 @@ fn every_refusal_is_one_sentence() {
         ("--io epoll", "epoll"),
         ("--sockets mine", "per-path, shared"),
         ("--scheduler best", "best"),
+        ("--packet-protection best", "fastest, aws-lc-rs or ring"),
         ("--kill-path 1", "1@2s"),
         ("--kill-path 1@2s", "the last of 1 paths is 0"),
         ("--kill-path 0@5s", "over by then"),
@@ -166,6 +232,7 @@ fn every_refusal_is_one_sentence() {
         ("--unknown", "--unknown"),
         ("ceiling --datagram-size 1", "1200"),
         ("ceiling --paths 1", "--paths"),
+        ("compare a.json", "<B>"),
     ] {
         let sentence = sentence(words);
         assert!(sentence.contains(hint) && !sentence.contains('\n'), "{words}: {sentence}");
@@ -191,6 +258,12 @@ fn the_ceiling_has_options_of_its_own() {
 }
 
 #[test]
+fn two_reports_are_compared() {
+    let Ok(Task::Compare(files)) = read(line("compare a.json b.json"), 1) else { panic!() };
+    assert_eq!(files, CompareArgs { a: "a.json".into(), b: "b.json".into() });
+}
+
+#[test]
 fn paths_that_follow_the_interfaces_have_a_limit_and_interfaces_with_a_use_of_their_own() {
     let follows = |words: &str| plan(&format!("10.0.0.2:4 --insecure --follow-interfaces {words}"));
     let plan = follows("--metered wwan* --backup wlan0 --backup usb0 --remote 10.0.0.2,10.0.1.2:5");
@@ -198,7 +271,7 @@ fn paths_that_follow_the_interfaces_have_a_limit_and_interfaces_with_a_use_of_th
     assert_eq!((following.metered, following.backup.len()), (vec!["wwan*".to_owned()], 2));
     assert_eq!((plan.paths, plan.remotes.len()), (8, 2));
     assert_eq!(follows("--paths 3").paths, 3);
-    assert_eq!(follows("--connections 10000 --paths 64").connections, 10_000, "sockets are shared");
+    assert_eq!(follows("--connections 10000 --paths 64").load.connections, 10_000, "sockets are shared");
 }
 
 #[test]

@@ -1,31 +1,53 @@
 //! From what all workers and the server counted to one report.
 //!
-//! Owns the sums over connections, the shares, and which end is the data sender. Pure: numbers in, report out.
-
-use std::time::Duration;
+//! Owns the sums over connections, the shares, which end is the data sender, and the part of the ceiling that was
+//! reached. Pure: numbers in, report out.
 
 use braid_quic::RouteId;
 
 use super::environment::Environment;
-use super::{Cpu, End, Latency, Path, Report, Requests, RttUs, SCHEMA, bits_per_second, whole_us};
-use crate::client::PathResult;
+use super::limit::{self, Kept};
+use super::metrics::Series;
+use super::settings::Settings;
+use super::{
+    CeilingShare, Cpu, Datagrams, End, Handshakes, Lag, Latency, OpenLoop, Path, Report, Requests, RttUs,
+    SCHEMA, Server, bits_per_second, whole_us,
+};
+use crate::ceiling::Sealed;
+use crate::client::{PathResult, Spent};
+use crate::load::{Load, Pace, Work};
 use crate::measure::Measure;
-use crate::plan::Shape;
 use crate::server_side::ServerSide;
 use crate::tally::{Side, State};
 
 /// Everything that a run left behind.
 pub(crate) struct Findings<'a> {
-    pub(crate) shape: Shape,
-    pub(crate) duration: Duration,
+    pub(crate) load: &'a Load,
+    pub(crate) settings: Settings,
+    /// The server ran in this process.
+    pub(crate) inside: bool,
     pub(crate) paths: usize,
     pub(crate) measure: &'a Measure,
     /// By connection, then by path.
     pub(crate) connections: &'a [Vec<PathResult>],
-    pub(crate) client_cpu_s: Option<f64>,
+    /// By worker.
+    pub(crate) client_spent: &'a [Spent],
+    /// The server before the first connection came.
+    pub(crate) before: Option<ServerSide>,
     /// The server at the begin and at the end of the measurement.
     pub(crate) server: Option<(ServerSide, ServerSide)>,
+    pub(crate) ceiling: Option<Ceiling>,
     pub(crate) environment: Environment,
+}
+
+/// This machine's own limit, measured beside the run.
+#[derive(Clone, Debug)]
+pub(crate) struct Ceiling {
+    /// Whose code protected the data sender's packets.
+    pub(crate) packet_protection: String,
+    pub(crate) datagram_bytes: u16,
+    pub(crate) in_use: Sealed,
+    pub(crate) aws_lc_rs: Sealed,
 }
 
 /// One path ID over all connections.
@@ -43,17 +65,28 @@ impl Findings<'_> {
         let bytes = self.bytes(&sums);
         let total: u64 = bytes.iter().sum();
         let paths = sums.iter().zip(&bytes).enumerate();
+        let paths: Vec<Path> =
+            paths.map(|(index, (sum, &bytes))| self.path(index, sum, bytes, total)).collect();
         let measure = self.measure;
+        let duration = self.load.duration;
         let completed = measure.completed();
-        let cpu_since = |(begin, end): &(ServerSide, ServerSide)| end.cpu_since(begin);
+        let cpu = self.cpu();
+        let open_loop = self.open_loop();
+        let kept = open_loop.as_ref().map(|open_loop| Kept {
+            offered: open_loop.offered,
+            left: open_loop.unstarted + open_loop.refused,
+            lag_p99_us: open_loop.lag_us.p99.unwrap_or(0),
+        });
+        let is_loaded = self.load.connections > 0;
         Report {
             schema: SCHEMA,
-            goodput_bps: bits_per_second(total, self.duration),
-            duration_s: self.duration.as_secs_f64(),
+            workload: self.load.name(),
+            goodput_bps: bits_per_second(total, duration),
+            duration_s: duration.as_secs_f64(),
             requests: Requests {
                 completed,
                 failed: measure.failures().total(),
-                per_second: completed as f64 / self.duration.as_secs_f64(),
+                per_second: completed as f64 / duration.as_secs_f64(),
             },
             latency_us: Latency {
                 p50: measure.latency_us(50.0),
@@ -62,10 +95,107 @@ impl Findings<'_> {
                 p999: measure.latency_us(99.9),
                 max: measure.latency_us(100.0),
             },
-            paths: paths.map(|(index, (sum, &bytes))| self.path(index, sum, bytes, total)).collect(),
+            paths,
             longest_stall_us: whole_us(measure.longest_stall()),
-            cpu: Cpu { client_s: self.client_cpu_s, server_s: self.server.as_ref().and_then(cpu_since) },
+            limited_by: limit::verdict(cpu.client_taken(), cpu.server_taken(), kept).filter(|_| is_loaded),
+            server: self.server(),
+            open_loop,
+            datagrams: self.datagrams(),
+            handshakes: self.load.churns().then(|| {
+                let resumed = measure.handshakes_resumed();
+                Handshakes { full: completed - resumed, resumed }
+            }),
+            ceiling: self.ceiling.as_ref().map(|ceiling| self.share(ceiling, total, &cpu)),
+            cpu,
+            series: Series::default(),
+            settings: self.settings,
             environment: self.environment,
+        }
+    }
+
+    fn cpu(&self) -> Cpu {
+        let server = self.server.as_ref().map(|(begin, end)| end.spent_since(begin)).unwrap_or_default();
+        let all = |threads: &[Spent], of: fn(&Spent) -> Option<f64>| -> Option<Vec<f64>> {
+            threads.iter().map(of).collect::<Option<Vec<f64>>>().filter(|all| !all.is_empty())
+        };
+        let sum = |threads| all(threads, |thread| thread.cpu_s).map(|all| all.iter().sum());
+        let most = |threads, of| {
+            let most = all(threads, of)?.into_iter().reduce(f64::max)?;
+            Some((most / self.load.duration.as_secs_f64()).min(1.0))
+        };
+        Cpu {
+            client_s: sum(self.client_spent),
+            server_s: sum(&server),
+            client_busiest: most(self.client_spent, |thread| thread.cpu_s),
+            server_busiest: most(&server, |thread| thread.cpu_s),
+            client_waiting: most(self.client_spent, |thread| thread.wait_s),
+            server_waiting: most(&server, |thread| thread.wait_s),
+        }
+    }
+
+    fn open_loop(&self) -> Option<OpenLoop> {
+        let Pace::Open { .. } = self.load.pace else { return None };
+        let found = self.measure.open_loop();
+        let lag = |percent| found.lag_us(percent);
+        Some(OpenLoop {
+            offered: found.offered(),
+            lag_us: Lag { p50: lag(50.0), p99: lag(99.0), max: lag(100.0) },
+            backlog_peak: found.backlog_peak(),
+            unstarted: found.unstarted(),
+            unfinished: found.unfinished(),
+            refused: found.refused(),
+        })
+    }
+
+    fn datagrams(&self) -> Option<Datagrams> {
+        let Work::Datagrams { .. } = self.load.work else { return None };
+        let found = self.measure.datagrams();
+        let settled = found.acked + found.lost;
+        let loss = (settled > 0).then(|| found.lost as f64 / settled as f64);
+        Some(Datagrams { sent: found.sent, acked: found.acked, lost: found.lost, loss })
+    }
+
+    fn server(&self) -> Option<Server> {
+        let (begin, end) = self.server.as_ref()?;
+        let before = self.before.as_ref();
+        let memory_before_bytes = before.and_then(ServerSide::memory_resident_bytes);
+        let grown = end.memory_resident_bytes().zip(memory_before_bytes);
+        let came = before.map(|before| end.connections().saturating_sub(before.connections()));
+        // Connections that come and go are not what the memory is for; neither is the client's own.
+        let is_theirs = !self.inside && !self.load.churns();
+        let per_connection = grown.zip(came.filter(|&came| came > 0 && is_theirs));
+        Some(Server {
+            same_process: self.inside,
+            packet_protection: end.packet_protection().map(str::to_owned),
+            totals: end.totals_since(begin),
+            memory_resident_bytes: end.memory_resident_bytes(),
+            memory_before_bytes,
+            memory_per_connection_bytes: per_connection
+                .map(|((now, then), came)| (now as f64 - then as f64) / came as f64),
+        })
+    }
+
+    /// The part of the ceiling that each end reached.
+    fn share(&self, ceiling: &Ceiling, total: u64, cpu: &Cpu) -> CeilingShare {
+        let gigabits = total as f64 * 8e-9;
+        let (sender_s, receiver_s) =
+            if self.load.is_download() { (cpu.server_s, cpu.client_s) } else { (cpu.client_s, cpu.server_s) };
+        let part = |cpu_s: Option<f64>, limit: Option<f64>| {
+            let reached = gigabits / cpu_s.filter(|&cpu_s| cpu_s > 0.0)?;
+            Some(reached / limit.filter(|&limit| limit > 0.0)?)
+        };
+        let Ceiling { packet_protection, datagram_bytes, in_use, aws_lc_rs } = ceiling;
+        CeilingShare {
+            packet_protection: packet_protection.clone(),
+            datagram_bytes: *datagram_bytes,
+            gb_per_sender_cpu_s: in_use.gb_per_sender_cpu_s,
+            gb_per_receiver_cpu_s: in_use.gb_per_receiver_cpu_s,
+            aws_lc_rs_gb_per_sender_cpu_s: aws_lc_rs.gb_per_sender_cpu_s,
+            aws_lc_rs_gb_per_receiver_cpu_s: aws_lc_rs.gb_per_receiver_cpu_s,
+            sender: part(sender_s, in_use.gb_per_sender_cpu_s),
+            receiver: part(receiver_s, in_use.gb_per_receiver_cpu_s),
+            sender_of_aws_lc_rs: part(sender_s, aws_lc_rs.gb_per_sender_cpu_s),
+            receiver_of_aws_lc_rs: part(receiver_s, aws_lc_rs.gb_per_receiver_cpu_s),
         }
     }
 
@@ -87,10 +217,14 @@ impl Findings<'_> {
     /// Stream bytes that each path was the first to bring, both directions.
     ///
     /// What an upload brought only the server knows. If it does not tell, the bytes that our streams took are
-    /// spread as the paths sent.
+    /// spread as the paths sent; those of datagrams, which no path counts by itself, always.
     fn bytes(&self, sums: &[Sum]) -> Vec<u64> {
+        if let Work::Datagrams { .. } = self.load.work {
+            let sent: Vec<u64> = sums.iter().map(|sum| sum.client.counts.bytes_sent).collect();
+            return spread(self.measure.datagrams().acked_bytes, &sent);
+        }
         let downloaded = sums.iter().map(|sum| sum.client.counts.stream_bytes_received);
-        if self.shape.upload_bytes == 0 {
+        if self.load.shape().is_none_or(|shape| shape.upload_bytes == 0) {
             return downloaded.collect();
         }
         let told: Option<Vec<u64>> =
@@ -104,12 +238,12 @@ impl Findings<'_> {
 
     fn path(&self, index: usize, sum: &Sum, bytes: u64, total: u64) -> Path {
         let (client, server) = (Some(&sum.client), sum.server.as_ref());
-        let (sender, receiver) = if self.shape.is_download() { (server, client) } else { (client, server) };
+        let (sender, receiver) = if self.load.is_download() { (server, client) } else { (client, server) };
         Path {
             id: index as u32,
             local: sum.route.map(|route| route.local().to_string()),
             remote: sum.route.map(|route| route.remote().to_string()),
-            goodput_bps: bits_per_second(bytes, self.duration),
+            goodput_bps: bits_per_second(bytes, self.load.duration),
             share: if total == 0 { 0.0 } else { bytes as f64 / total as f64 },
             packets_sent: sum.client.counts.packets_sent,
             packets_received: sum.client.counts.packets_received,
@@ -130,127 +264,5 @@ fn spread(total: u64, weights: &[u64]) -> Vec<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use braid_quic::{Instant, LocalId};
-    use braid_server::ServerStats;
-    use braid_server::stats::{ConnectionView, PathView};
-
-    use super::*;
-    use crate::measure::Window;
-    use crate::tally::Counts;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn path(index: u8, received: u64, sent: u64, state: State) -> PathResult {
-        let local = format!("127.0.0.{}:1000", index + 1).parse().unwrap();
-        let counts = Counts {
-            stream_bytes_received: received,
-            stream_bytes_sent: sent,
-            packets_received: received / 1000,
-            packets_lost: 3,
-            ..Counts::default()
-        };
-        PathResult {
-            route: RouteId::new(LocalId(index.into()), local, "127.0.0.1:4433".parse().unwrap()),
-            side: Side { counts, ..Side::default() },
-            state,
-        }
-    }
-
-    fn server(paths: &[(u64, u64)]) -> ServerSide {
-        let view = |(id, &(packets_lost, stream_bytes_received)): (usize, &(u64, u64))| PathView {
-            id: id as u32,
-            packets_lost,
-            stream_bytes_received,
-            ..PathView::default()
-        };
-        let paths = paths.iter().enumerate().map(view).collect();
-        let connections = vec![ConnectionView { paths, ..ConnectionView::default() }];
-        ServerSide::of(&ServerStats { connections, ..ServerStats::default() })
-    }
-
-    fn report(
-        shape: Shape,
-        connections: &[Vec<PathResult>],
-        server: Option<(ServerSide, ServerSide)>,
-    ) -> Report {
-        let mut measure = Measure::new();
-        measure.open(Window::new(Instant::ZERO, Duration::ZERO, SECOND));
-        measure.on_uploaded(4000, Instant::ZERO);
-        let environment = Environment::here("uring", true);
-        let findings = Findings {
-            shape,
-            duration: SECOND,
-            paths: 2,
-            measure: &measure,
-            connections,
-            client_cpu_s: Some(0.5),
-            server,
-            environment,
-        };
-        findings.report()
-    }
-
-    const DOWNLOAD: Shape = Shape { download_bytes: 1 << 30, upload_bytes: 0 };
-    const UPLOAD: Shape = Shape { download_bytes: 0, upload_bytes: 1 << 30 };
-
-    #[test]
-    fn connections_sum_up_by_path() {
-        let connections = [
-            vec![path(0, 6000, 8, State::Open), path(1, 1000, 0, State::Open)],
-            vec![path(0, 2000, 8, State::Open), path(1, 1000, 0, State::Suspect)],
-        ];
-        let report = report(DOWNLOAD, &connections, None);
-        assert_eq!(report.goodput_bps, 80_000);
-        let [first, second] = &report.paths[..] else { panic!() };
-        assert_eq!((first.goodput_bps, first.share, first.state), (64_000, 0.8, "open"));
-        assert_eq!((second.goodput_bps, second.share, second.state), (16_000, 0.2, "suspect"));
-        assert_eq!(first.packets_received, 8);
-        assert_eq!(second.local.as_deref(), Some("127.0.0.2:1000"));
-    }
-
-    #[test]
-    fn losses_are_those_of_the_data_sender_and_null_where_it_does_not_tell() {
-        let connections = [vec![path(0, 6000, 8, State::Open), path(1, 1000, 0, State::Open)]];
-        let lost = |report: &Report| report.paths[0].packets_lost;
-        assert_eq!(lost(&report(DOWNLOAD, &connections, None)), None);
-        let told = (server(&[(10, 0), (0, 0)]), server(&[(17, 0), (0, 0)]));
-        assert_eq!(lost(&report(DOWNLOAD, &connections, Some(told))), Some(7));
-        assert_eq!(lost(&report(UPLOAD, &connections, None)), Some(3));
-    }
-
-    #[test]
-    fn an_upload_is_what_the_server_got_or_else_what_we_handed_over() {
-        let connections = [vec![path(0, 0, 300, State::Open), path(1, 0, 100, State::Open)]];
-        let told = (server(&[(0, 100), (0, 0)]), server(&[(0, 1100), (0, 3000)]));
-        let report_told = report(UPLOAD, &connections, Some(told));
-        assert_eq!((report_told.goodput_bps, report_told.paths[1].share), (32_000, 0.75));
-        let report_guessed = report(UPLOAD, &connections, None);
-        assert_eq!((report_guessed.goodput_bps, report_guessed.paths[1].share), (32_000, 0.25));
-    }
-
-    #[test]
-    fn a_path_that_is_not_the_same_way_for_all_connections_has_no_addresses() {
-        let connections = [
-            vec![path(0, 0, 0, State::Open), path(1, 0, 0, State::Open)],
-            vec![path(0, 0, 0, State::Open), path(2, 0, 0, State::Open)],
-        ];
-        let report = report(DOWNLOAD, &connections, None);
-        assert_eq!(report.paths[0].local.as_deref(), Some("127.0.0.1:1000"));
-        assert_eq!((&report.paths[1].local, &report.paths[1].remote), (&None, &None));
-    }
-
-    #[test]
-    fn a_run_that_got_nowhere_has_no_shares_and_no_addresses() {
-        let report = report(DOWNLOAD, &[], None);
-        assert_eq!((report.goodput_bps, report.paths.len(), report.paths[0].share), (0, 2, 0.0));
-        assert_eq!(report.paths[0].local, None);
-    }
-
-    #[test]
-    fn spreading_keeps_proportions_and_survives_zero() {
-        assert_eq!(spread(100, &[1, 3]), [25, 75]);
-        assert_eq!(spread(100, &[0, 0]), [0, 0]);
-        assert_eq!(spread(u64::MAX, &[u64::MAX, 0]), [u64::MAX, 0]);
-    }
-}
+#[path = "assemble_tests.rs"]
+mod tests;

@@ -1,11 +1,12 @@
-//! The report as people read it: a table of paths and a few lines below.
+//! The report as people read it: a table of paths, a few lines below, and where there were several runs what they say.
 //!
 //! Owns the layout only; every number comes from the `Report`. What is unknown is a dash.
 
 use std::fmt::Write as _;
 
-use super::{Path, Report, RttUs};
-use crate::units::{show_rate, show_us};
+use super::metrics::Metric;
+use super::{CeilingShare, OpenLoop, Path, Report, RttUs, Server};
+use crate::units::{show_bytes, show_metric, show_rate, show_us};
 
 const HEADINGS: [&str; 11] = [
     "path",
@@ -25,8 +26,42 @@ const LEFT: [usize; 3] = [0, 1, 2];
 /// What stands for a number that nobody told.
 const UNKNOWN: &str = "-";
 
+/// Where a thread waits for a core for this part of the time, something else runs on the machine.
+pub(crate) const WAITING_TOLD: f64 = 0.05;
+/// Work of fewer bytes than this is known by its number, other work by its bytes.
+const BULK_MIN_BYTES: f64 = 100_000.0;
+
 /// The whole text, with a newline at the end.
 pub(crate) fn text(report: &Report) -> String {
+    let mut text = if report.paths.is_empty() { String::new() } else { paths(report) + "\n" };
+    let bulk = report.workload == "requests";
+    let lines = [
+        (report.workload, (report.workload != "idle").then(|| requests(report))),
+        ("idle", idle(report)),
+        ("latency", Some(latency(report))),
+        ("open loop", report.open_loop.as_ref().map(open_loop)),
+        ("stall", bulk.then(|| format!("{} at most", show_us(report.longest_stall_us as f64)))),
+        ("CPU", Some(cpu(report))),
+        ("server", report.server.as_ref().map(server)),
+        ("ceiling", report.ceiling.as_ref().map(ceiling)),
+        ("limit", limit(report)),
+        ("machine", Some(machine(report))),
+        ("runs", runs(report)),
+    ];
+    for (name, line) in lines.into_iter().filter(|(name, _)| report.workload != "idle" || !is_of_work(name)) {
+        if let Some(line) = line {
+            writeln!(text, "{name:<12}{line}").expect("a string takes everything");
+        }
+    }
+    text
+}
+
+/// Does this line tell of work, which idle connections have none of?
+fn is_of_work(line: &str) -> bool {
+    matches!(line, "latency" | "stall" | "limit")
+}
+
+fn paths(report: &Report) -> String {
     let mut rows = vec![HEADINGS.map(str::to_owned)];
     rows.extend(report.paths.iter().map(path_row));
     rows.push(total_row(report));
@@ -37,16 +72,6 @@ pub(crate) fn text(report: &Report) -> String {
         let line = aligned(row, &widths(&rows)) + "  " + state;
         text.push_str(line.trim_end());
         text.push('\n');
-    }
-    text.push('\n');
-    for (name, line) in [
-        ("requests", requests(report)),
-        ("latency", latency(report)),
-        ("stall", format!("{} at most", show_us(report.longest_stall_us as f64))),
-        ("CPU", cpu(report)),
-        ("machine", machine(report)),
-    ] {
-        writeln!(text, "{name:<10}{line}").expect("a string takes everything");
     }
     text
 }
@@ -93,7 +118,107 @@ fn total_row(report: &Report) -> [String; 11] {
 fn requests(report: &Report) -> String {
     let requests = &report.requests;
     let (completed, failed) = (requests.completed, requests.failed);
-    format!("{completed} completed, {failed} failed, {:.2} per second", requests.per_second)
+    let done = if report.workload == "datagrams" { "acknowledged" } else { "completed" };
+    let loss = report.datagrams.as_ref().and_then(|datagrams| Some((datagrams.lost, datagrams.loss?)));
+    let lost = loss.map_or_else(String::new, |(lost, loss)| format!("{lost} lost ({:.3} %), ", loss * 100.0));
+    let resumed = report.handshakes.as_ref().filter(|handshakes| handshakes.resumed > 0);
+    let resumed = resumed.map_or_else(String::new, |all| format!("{} of them resumed, ", all.resumed));
+    format!("{completed} {done}, {resumed}{lost}{failed} failed, {:.2} per second", requests.per_second)
+}
+
+/// The connections that only stood there.
+fn idle(report: &Report) -> Option<String> {
+    let count = report.settings.load.idle();
+    let alone = report.workload == "idle";
+    let failed = if alone { format!(", {} failed", report.requests.failed) } else { String::new() };
+    (alone || count > 0).then(|| format!("{count} connections held open{failed}"))
+}
+
+fn open_loop(open_loop: &OpenLoop) -> String {
+    let OpenLoop { offered, backlog_peak, unstarted, unfinished, refused, lag_us } = open_loop;
+    let lag = us(lag_us.p99);
+    format!(
+        "{offered} due, lag p99 {lag}, backlog {backlog_peak} at most; at the end {unstarted} not begun, {unfinished} \
+         not complete, {refused} refused"
+    )
+}
+
+fn server(server: &Server) -> String {
+    let totals = &server.totals;
+    let packets = totals.packets_received + totals.packets_sent;
+    let calls = totals.enters + totals.other_syscalls;
+    let each = if packets == 0 { 0.0 } else { calls as f64 / packets as f64 };
+    let memory = server.memory_resident_bytes.map_or_else(
+        || UNKNOWN.into(),
+        |bytes| {
+            let whose = if server.same_process { " with the client" } else { "" };
+            format!("{} resident{whose}", show_bytes(bytes as f64))
+        },
+    );
+    let per_connection = server
+        .memory_per_connection_bytes
+        .map_or_else(String::new, |bytes| format!(", {} a connection", show_bytes(bytes)));
+    let protection = server.packet_protection.as_deref().unwrap_or(UNKNOWN);
+    format!(
+        "{} packets in, {} out, {each:.3} system calls each, {memory}{per_connection}, {protection}",
+        totals.packets_received, totals.packets_sent
+    )
+}
+
+fn ceiling(share: &CeilingShare) -> String {
+    let part = |part: Option<f64>| part.map_or_else(|| UNKNOWN.into(), percent);
+    let limit = |limit: Option<f64>| limit.map_or_else(|| UNKNOWN.into(), |limit| format!("{limit:.2}"));
+    format!(
+        "sender {} of {} Gb a CPU s ({}), receiver {} of {}; with aws-lc-rs {} and {}",
+        part(share.sender),
+        limit(share.gb_per_sender_cpu_s),
+        share.packet_protection,
+        part(share.receiver),
+        limit(share.gb_per_receiver_cpu_s),
+        part(share.sender_of_aws_lc_rs),
+        part(share.receiver_of_aws_lc_rs),
+    )
+}
+
+/// Who was the bottleneck, and what says so.
+fn limit(report: &Report) -> Option<String> {
+    let who = match report.limited_by?.name() {
+        "client" => "client limited",
+        "server" => "server limited",
+        "both" => "client and server limited",
+        _ => "neither end limited",
+    };
+    let part =
+        |part: Option<f64>| part.map_or_else(|| UNKNOWN.into(), |part| format!("{:.0} %", part * 100.0));
+    let (client, server) = (part(report.cpu.client_busiest), part(report.cpu.server_busiest));
+    let waits = report.cpu.client_waiting.into_iter().chain(report.cpu.server_waiting).reduce(f64::max);
+    let waits = waits.filter(|&waits| waits >= WAITING_TOLD);
+    let shared = waits
+        .map_or_else(String::new, |it| format!("; one waited {:.0} % of the time for a core", it * 100.0));
+    Some(format!(
+        "{who}: the busiest thread of the client used {client} of a core, of the server {server}{shared}"
+    ))
+}
+
+/// The numbers of all runs; the lines above are the median one's.
+fn runs(report: &Report) -> Option<String> {
+    let series = &report.series;
+    (series.runs > 1).then(|| {
+        let mut text = format!("{}; above is the median one, below the medians of all", series.runs);
+        for metric in &series.metrics {
+            let Metric { name, median, .. } = metric;
+            let interval = match (metric.low, metric.high, metric.confidence) {
+                (Some(low), Some(high), Some(confidence)) => {
+                    let (low, high) = (show_metric(name, low), show_metric(name, high));
+                    format!("[{low} .. {high}] {:.1} %", confidence * 100.0)
+                }
+                _ => "no interval from so few".into(),
+            };
+            write!(text, "\n  {name:<36}{:>12}  {interval}", show_metric(name, *median))
+                .expect("a string takes everything");
+        }
+        text
+    })
 }
 
 fn latency(report: &Report) -> String {
@@ -107,13 +232,15 @@ fn latency(report: &Report) -> String {
     named.collect::<Vec<_>>().join(", ")
 }
 
-/// CPU seconds of both ends, for each gigabyte (10^9 bytes) and in all.
+/// CPU seconds of both ends, for each gigabyte (10^9 bytes) or for each small piece of work, and in all.
 fn cpu(report: &Report) -> String {
-    let gigabytes = report.bytes() / 1e9;
+    let (bytes, completed) = (report.bytes(), report.requests.completed as f64);
+    let is_bulk = bytes > 0.0 && (completed < 1.0 || bytes / completed >= BULK_MIN_BYTES);
     let end = |name: &str, seconds: Option<f64>| match seconds {
         None => format!("{name} {UNKNOWN}"),
-        Some(seconds) if gigabytes > 0.0 => {
-            format!("{name} {:.3} s/GB ({seconds:.2} s)", seconds / gigabytes)
+        Some(seconds) if is_bulk => format!("{name} {:.3} s/GB ({seconds:.2} s)", seconds / (bytes / 1e9)),
+        Some(seconds) if completed >= 1.0 => {
+            format!("{name} {:.2} us each ({seconds:.2} s)", seconds * 1e6 / completed)
         }
         Some(seconds) => format!("{name} {seconds:.2} s"),
     };
@@ -155,7 +282,9 @@ fn aligned(row: &[String; 11], widths: &[usize; 11]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
+    use super::super::Handshakes;
+    use super::super::metrics::summarize;
+    use super::super::tests::{everything, example};
     use super::*;
 
     #[test]
@@ -166,11 +295,13 @@ path   local            remote            goodput    share  packets in   out  lo
 1      127.0.0.2:40002  127.0.0.1:4433  2.00 Gb/s   25.0 %      100000   300     0    31 us     92 us  1.50 ms  suspect
 total                                   8.00 Gb/s  100.0 %      400000  1200    12    30 us
 
-requests  4 completed, 0 failed, 0.80 per second
-latency   p50 1.01 s, p90 1.20 s, p99 1.20 s, p99.9 1.20 s, max 1.20 s
-stall     1.23 ms at most
-CPU       client 0.900 s/GB (4.50 s), server 1.000 s/GB (5.00 s)
-machine   AMD EPYC (2 cores), Linux 6.18.0, uring, GSO on
+requests    4 completed, 0 failed, 0.80 per second
+latency     p50 1.01 s, p90 1.20 s, p99 1.20 s, p99.9 1.20 s, max 1.20 s
+stall       1.23 ms at most
+CPU         client 0.900 s/GB (4.50 s), server 1.000 s/GB (5.00 s)
+server      1200 packets in, 400000 out, 0.010 system calls each, 48.0 MiB resident with the client, ring
+limit       client and server limited: the busiest thread of the client used 90 % of a core, of the server 100 %
+machine     AMD EPYC (2 cores), Linux 6.18.0, uring, GSO on
 ";
         assert_eq!(text(&example()), expected);
     }
@@ -200,6 +331,68 @@ machine   AMD EPYC (2 cores), Linux 6.18.0, uring, GSO on
     fn a_run_without_a_byte_has_no_cost_per_byte() {
         let mut report = example();
         report.goodput_bps = 0;
+        report.requests.completed = 0;
         assert!(cpu(&report).starts_with("client 4.50 s,"), "{}", cpu(&report));
+        report.requests.completed = 1_000_000;
+        assert!(cpu(&report).starts_with("client 4.50 us each (4.50 s),"), "{}", cpu(&report));
+    }
+
+    fn line(report: &Report, start: &str) -> Option<String> {
+        let text = text(report);
+        text.lines().find(|line| line.starts_with(start)).map(str::to_owned)
+    }
+
+    #[test]
+    fn the_open_loop_datagrams_and_the_ceiling_have_their_lines() {
+        let report = Report { handshakes: None, ..everything() };
+        let open = "open loop   5000 due, lag p99 12 us, backlog 7 at most; at the end 1 not begun, 2 not complete, 3 refused";
+        assert_eq!(line(&report, "open").as_deref(), Some(open));
+        let datagrams = "datagrams   4 acknowledged, 1 lost (20.000 %), 0 failed, 0.80 per second";
+        assert_eq!(line(&report, "datagrams").as_deref(), Some(datagrams));
+        let ceiling = "ceiling     sender 53.0 % of 10.20 Gb a CPU s (ring), receiver 40.0 % of 12.00; with aws-lc-rs 61.0 % \
+                       and 50.0 %";
+        assert_eq!(line(&report, "ceiling").as_deref(), Some(ceiling));
+    }
+
+    #[test]
+    fn resumed_handshakes_are_told() {
+        let handshakes = |resumed| Some(Handshakes { full: 4 - resumed, resumed });
+        let of = |resumed| Report { workload: "handshakes", handshakes: handshakes(resumed), ..example() };
+        assert_eq!(requests(&of(0)), "4 completed, 0 failed, 0.80 per second");
+        assert_eq!(requests(&of(3)), "4 completed, 3 of them resumed, 0 failed, 0.80 per second");
+    }
+
+    #[test]
+    fn a_machine_that_is_shared_is_told() {
+        let mut report = example();
+        assert!(!line(&report, "limit").unwrap().contains("waited"));
+        report.cpu.server_waiting = Some(0.35);
+        assert!(
+            line(&report, "limit")
+                .unwrap()
+                .ends_with("of the server 100 %; one waited 35 % of the time for a core")
+        );
+    }
+
+    #[test]
+    fn idle_connections_have_memory_and_no_latency() {
+        let mut report = everything();
+        report.workload = "idle";
+        for absent in ["latency", "limit", "stall"] {
+            assert_eq!(line(&report, absent), None);
+        }
+        assert!(line(&report, "server").unwrap().contains("8.00 KiB a connection"));
+    }
+
+    #[test]
+    fn several_runs_are_listed_below_with_their_intervals() {
+        let of = |goodput_bps| Report { goodput_bps, ..example() };
+        let few = summarize((1..=3).map(|n| of(n * 1_000_000_000)).collect()).unwrap();
+        let goodput = |report: &Report| line(report, "  goodput_bps").unwrap();
+        assert!(goodput(&few).ends_with("2.00 Gb/s  no interval from so few"), "{}", goodput(&few));
+        let enough = summarize((1..=6).map(|n| of(n * 1_000_000_000)).collect()).unwrap();
+        assert!(goodput(&enough).ends_with("3.50 Gb/s  [1.00 Gb/s .. 6.00 Gb/s] 96.9 %"));
+        assert!(line(&enough, "runs").unwrap().starts_with("runs        6; above is the median one"));
+        assert_eq!(line(&example(), "runs"), None);
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn example() -> Report {
     let rtt = |min, smoothed, p99| RttUs { min: Some(min), smoothed: Some(smoothed), p99: Some(p99) };
     Report {
         schema: SCHEMA,
+        workload: "requests",
         goodput_bps: 8_000_000_000,
         duration_s: 5.0,
         requests: Requests { completed: 4, failed: 0, per_second: 0.8 },
@@ -42,7 +43,35 @@ pub(crate) fn example() -> Report {
             path(1, 0.25, (100_000, 300), Some(0), rtt(31, 92, 1500), "suspect", End::new(None)),
         ],
         longest_stall_us: 1234,
-        cpu: Cpu { client_s: Some(4.5), server_s: Some(5.0) },
+        cpu: Cpu {
+            client_s: Some(4.5),
+            server_s: Some(5.0),
+            client_busiest: Some(0.9),
+            server_busiest: Some(1.0),
+            client_waiting: Some(0.02),
+            server_waiting: None,
+        },
+        limited_by: Some(LimitedBy::Both),
+        server: Some(Server {
+            same_process: true,
+            packet_protection: Some("ring".into()),
+            totals: Totals {
+                packets_received: 1200,
+                packets_sent: 400_000,
+                enters: 4_000,
+                other_syscalls: 12,
+                ..Totals::default()
+            },
+            memory_resident_bytes: Some(48 << 20),
+            memory_before_bytes: Some(20 << 20),
+            memory_per_connection_bytes: None,
+        }),
+        open_loop: None,
+        datagrams: None,
+        handshakes: None,
+        ceiling: None,
+        series: Series::default(),
+        settings: Settings::example(),
         environment: Environment {
             kernel: Some("6.18.0".into()),
             cpu: Some("AMD EPYC".into()),
@@ -54,8 +83,44 @@ pub(crate) fn example() -> Report {
     }
 }
 
+/// A report in which nothing is left out, whether it goes together or not.
+pub(crate) fn everything() -> Report {
+    let open_loop = OpenLoop {
+        offered: 5000,
+        lag_us: Lag { p50: Some(3), p99: Some(12), max: Some(40) },
+        backlog_peak: 7,
+        unstarted: 1,
+        unfinished: 2,
+        refused: 3,
+    };
+    let ceiling = CeilingShare {
+        packet_protection: "ring".into(),
+        datagram_bytes: 1452,
+        gb_per_sender_cpu_s: Some(10.2),
+        gb_per_receiver_cpu_s: Some(12.0),
+        aws_lc_rs_gb_per_sender_cpu_s: Some(8.8),
+        aws_lc_rs_gb_per_receiver_cpu_s: Some(9.6),
+        sender: Some(0.53),
+        receiver: Some(0.4),
+        sender_of_aws_lc_rs: Some(0.61),
+        receiver_of_aws_lc_rs: Some(0.5),
+    };
+    let mut report = Report {
+        workload: "datagrams",
+        open_loop: Some(open_loop),
+        datagrams: Some(Datagrams { sent: 6, acked: 4, lost: 1, loss: Some(0.2) }),
+        handshakes: Some(Handshakes { full: 1, resumed: 3 }),
+        ceiling: Some(ceiling),
+        ..example()
+    };
+    if let Some(server) = &mut report.server {
+        (server.same_process, server.memory_per_connection_bytes) = (false, Some(8192.0));
+    }
+    report
+}
+
 fn schema() -> Value {
-    serde_json::from_str(include_str!("../../schema/report-1.json")).expect("the schema is JSON")
+    serde_json::from_str(include_str!("../../schema/report-2.json")).expect("the schema is JSON")
 }
 
 fn as_value(report: &Report) -> Value {
@@ -64,7 +129,14 @@ fn as_value(report: &Report) -> Value {
 
 #[test]
 fn a_full_report_obeys_the_schema() {
-    assert_eq!(faults(&schema(), &as_value(&example())), Vec::<String>::new());
+    for report in [example(), everything()] {
+        assert_eq!(faults(&schema(), &as_value(&report)), Vec::<String>::new());
+    }
+    let runs = |count| metrics::summarize((0..count).map(|_| everything()).collect()).unwrap();
+    for report in [runs(1), runs(6)] {
+        assert!(!report.series.metrics.is_empty());
+        assert_eq!(faults(&schema(), &as_value(&report)), Vec::<String>::new());
+    }
 }
 
 #[test]
@@ -72,7 +144,8 @@ fn a_report_of_a_run_that_got_nowhere_obeys_the_schema() {
     let mut report = example();
     report.goodput_bps = 0;
     report.latency_us = Latency::default();
-    report.cpu = Cpu { client_s: None, server_s: None };
+    report.cpu = Cpu::default();
+    (report.limited_by, report.server) = (None, None);
     report.environment =
         Environment { kernel: None, cpu: None, cores: 1, io: "mmsg", gso: false, git: Some("abc") };
     let [first, _] = &mut report.paths[..] else { unreachable!() };
@@ -86,7 +159,12 @@ fn a_report_of_a_run_that_got_nowhere_obeys_the_schema() {
 #[test]
 fn the_schema_notices_what_is_wrong() {
     for (pointer, value) in [
-        ("/schema", json!(2)),
+        ("/schema", json!(1)),
+        ("/workload", json!("sleep")),
+        ("/limited_by", json!("nobody")),
+        ("/server/packets_sent", json!(null)),
+        ("/settings/load/connections", json!(-1)),
+        ("/series/runs", json!("6")),
         ("/goodput_bps", json!(-1)),
         ("/goodput_bps", json!(1.5)),
         ("/duration_s", json!("5")),

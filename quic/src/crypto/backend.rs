@@ -4,6 +4,7 @@
 //! derivation, is always that of aws-lc-rs; only the AEAD and the header protection of packets may come from ring.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use rustls::crypto::{CryptoProvider, aws_lc_rs, ring};
@@ -63,6 +64,31 @@ impl fmt::Display for PacketProtection {
         })
     }
 }
+
+impl FromStr for PacketProtection {
+    type Err = UnknownPacketProtection;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPacketProtection> {
+        match name {
+            "fastest" => Ok(Self::Fastest),
+            "aws-lc-rs" => Ok(Self::AwsLc),
+            "ring" => Ok(Self::Ring),
+            _ => Err(UnknownPacketProtection(name.to_owned())),
+        }
+    }
+}
+
+/// There is no packet protection of this name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownPacketProtection(String);
+
+impl fmt::Display for UnknownPacketProtection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown packet protection {:?}: choose fastest, aws-lc-rs or ring", self.0)
+    }
+}
+
+impl std::error::Error for UnknownPacketProtection {}
 
 /// What matters for the choice.
 struct Features {
@@ -130,6 +156,15 @@ mod tests {
             assert_eq!(preferred(&Features { vaes, avx512 }), expected);
         }
         assert_ne!(PacketProtection::Fastest.resolved(), PacketProtection::Fastest);
+    }
+
+    #[test]
+    fn each_choice_is_read_by_the_name_that_it_shows() {
+        for choice in [PacketProtection::Fastest, PacketProtection::AwsLc, PacketProtection::Ring] {
+            assert_eq!(choice.to_string().parse(), Ok(choice));
+        }
+        let unknown = "boring".parse::<PacketProtection>().unwrap_err().to_string();
+        assert!(unknown.contains("boring") && unknown.contains("aws-lc-rs"), "{unknown}");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Instant as Clock;
 
+use braid_quic::PacketProtection;
+
 use super::*;
 use crate::crew::Crew;
 use crate::perf::Perf;
@@ -18,7 +20,9 @@ fn on_both(story: fn(SocketAddr)) {
     for runtime in [uring::runtime, barred] {
         let nobody = Crew::<Perf>::start("nobody", Vec::new(), None).unwrap();
         let listener = Control::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let control = Control::start_on(runtime, listener, Observer::new(nobody.handle())).unwrap();
+        let control =
+            Control::start_on(runtime, listener, Observer::new(nobody.handle(), PacketProtection::AwsLc))
+                .unwrap();
         story(control.address());
         let stopping = Clock::now();
         control.stop();

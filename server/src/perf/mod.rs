@@ -2,7 +2,7 @@
 //!
 //! Owns one small record per open stream. A client opens a bidirectional stream and starts it with eight octets,
 //! the bytes it wants, big endian; whatever follows is upload. Unidirectional streams are upload only
-//! (draft-banks-quic-performance §2). Touches streams only through the verbs in `streams`, so tests need no network.
+//! (draft-banks-quic-performance §2). Datagrams (RFC 9221), of which the draft knows nothing, are dropped. Touches streams only through the verbs in `streams`, so tests need no network.
 
 mod streams;
 #[cfg(test)]
@@ -79,6 +79,7 @@ impl Jobs {
                 streams.reset(stream, code);
                 self.visit(stream, streams, Job::on_stopped);
             }
+            Event::DatagramReceived => streams.drop_datagrams(),
             Event::Closed(_) => self.0.clear(),
             _ => {}
         }

@@ -54,6 +54,8 @@ pub(super) trait Streams {
     fn finish(&mut self, stream: StreamId);
     /// Gives our side up.
     fn reset(&mut self, stream: StreamId, code: u64);
+    /// Reads all datagrams that came, and forgets them.
+    fn drop_datagrams(&mut self);
 }
 
 impl Streams for ConnectionGuard<'_> {
@@ -95,5 +97,9 @@ impl Streams for ConnectionGuard<'_> {
 
     fn reset(&mut self, stream: StreamId, code: u64) {
         ConnectionGuard::reset(self, stream, code);
+    }
+
+    fn drop_datagrams(&mut self) {
+        while self.recv_datagram().is_some() {}
     }
 }

@@ -13,6 +13,7 @@ struct Fake {
     room: u64,
     written: HashMap<StreamId, u64>,
     ended: Vec<(StreamId, &'static str, u64)>,
+    datagrams: usize,
 }
 
 impl Fake {
@@ -46,10 +47,21 @@ impl Streams for Fake {
     fn reset(&mut self, stream: StreamId, code: u64) {
         self.ended.push((stream, "reset", code));
     }
+
+    fn drop_datagrams(&mut self) {
+        self.datagrams = 0;
+    }
 }
 
 const DOWN: StreamId = StreamId::new(Role::Client, Direction::Bidirectional, 0);
 const UP: StreamId = StreamId::new(Role::Client, Direction::Unidirectional, 0);
+
+#[test]
+fn datagrams_are_read_so_that_none_waits() {
+    let (mut jobs, mut streams) = (Jobs::default(), Fake { datagrams: 3, ..Fake::default() });
+    jobs.on_event(&mut streams, &Event::DatagramReceived);
+    assert_eq!(streams.datagrams, 0);
+}
 
 #[test]
 fn a_request_is_answered_as_room_allows_and_then_finished() {
