@@ -29,9 +29,11 @@ fn serve(options: ServerOptions) -> Result<(), Failure> {
     let script = (!options.script.is_empty()).then_some((options.script, remote));
     let application = Watched { perf: Perf::default(), logs: HashMap::new(), script, scripted: None, desk };
     let endpoint = EndpointConfig {
-        server: Some(
-            Identity::self_signed(&[tls::SERVER_NAME])?.server_tls(&[ALPN], 1, PacketProtection::default())?,
-        ),
+        server: Some(Identity::self_signed(&[tls::SERVER_NAME])?.server_tls(
+            &[ALPN],
+            1,
+            PacketProtection::default(),
+        )?),
         transport: transport(options.paths),
         ..EndpointConfig::new([3; 16], [4; 32])
     };
