@@ -168,8 +168,8 @@ struct RunArgs {
     /// expected to be faster on this CPU.
     #[arg(long, value_name = "NAME", default_value = "fastest")]
     packet_protection: PacketProtection,
-    /// Ask the server to acknowledge large windows less often, and let it ask, where it can.
-    #[arg(long, value_name = "on|off", default_value = "on", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
+    /// Ask the server to acknowledge large windows less often, and let it ask, where it can. Off unless given, as the server's.
+    #[arg(long, value_name = "on|off", default_value = "off", action = ArgAction::Set, value_parser = BoolishValueParser::new())]
     ack_frequency: bool,
     /// Log connections as qlog: a file for each end of each in the directory PATH, or the client's all in one file if
     /// PATH ends in `.sqlog`.

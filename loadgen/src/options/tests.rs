@@ -47,7 +47,7 @@ fn every_option_reaches_the_plan() {
          --streams 3 --download 64K --upload 1M --duration 2s --warmup 500ms --workers 3 --io mmsg --sockets shared \
          --seed 7 --kill-path 1@1s --kill-path 0@1500ms --stats-from 10.0.0.2:9000 --json - --ca ca.pem \
          --server-name other.example --scheduler round-robin --congestion newreno --datagram-size 1300 \
-         --code-points both --packet-protection ring --ack-frequency off --qlog logs/ --qlog-sample 5 \
+         --code-points both --packet-protection ring --ack-frequency on --qlog logs/ --qlog-sample 5 \
          --rate 5000 --arrivals poisson --idle 20 --repeat 6 --ceiling --hdr latency.hlog",
     );
     assert_eq!(plan.target, Some(Host { name: "example.org".into(), port: 4433 }));
@@ -75,7 +75,7 @@ fn every_option_reaches_the_plan() {
     assert!(plan.scheduler.is_some() && plan.congestion.is_some());
     assert_eq!(plan.code_points, MultipathCodePoints::Both);
     assert_eq!(plan.packet_protection, PacketProtection::Ring);
-    assert!(!plan.ack_frequency);
+    assert!(plan.ack_frequency);
     assert!(plan.qlog.is_some_and(|qlog| !qlog.is_file() && qlog.every == 5));
 }
 
